@@ -1,0 +1,34 @@
+# make test    lint, types and the whole suite
+# make demo    analyze the example calls and print the escalation and agent reports
+# make clean   remove what the other targets made
+# The first two set up .venv where it is missing or out of date. It needs Python 3.11 to 3.13 with venv, and
+# about 4 GB; another interpreter is chosen with `make PYTHON=python3.12 test`.
+
+PYTHON = python3
+BIN = .venv/bin
+INSTALLED = .venv/installed
+DEMO_DB = build/demo.duckdb
+
+.PHONY: test demo clean
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests
+
+demo: $(INSTALLED)
+	mkdir -p build
+	rm -f $(DEMO_DB) $(DEMO_DB).wal
+	$(BIN)/callmood analyze examples/calls --db $(DEMO_DB)
+	$(BIN)/callmood report --escalations --db $(DEMO_DB)
+	$(BIN)/callmood report --agent --db $(DEMO_DB)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,pyannote]"
+	touch $(INSTALLED)
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
