@@ -1,0 +1,12 @@
+"""callmood: emotion trajectories and escalation of recorded calls, in DuckDB.
+
+>>> import callmood
+>>> summary = callmood.analyze("./calls", db="callmood.duckdb")  # doctest: +SKIP
+>>> callmood.connect("callmood.duckdb").sql("SELECT * FROM call_summary")  # doctest: +SKIP
+"""
+
+from callmood.api import Progress, RunSummary, analyze, classify, connect, predict
+from callmood.settings import Settings
+
+__version__ = "0.1.0"
+__all__ = ["Progress", "RunSummary", "Settings", "analyze", "classify", "connect", "predict"]

@@ -1,0 +1,101 @@
+"""Mel-frequency cepstral coefficients, computed once per channel and sliced per turn and window.
+
+The definition is librosa's (`librosa.feature.mfcc`: Slaney mel scale and normalisation, orthonormal
+DCT-II of the mel power in dB), without its clip to 80 dB below the loudest frame: that clip would make the
+features of a turn depend on how loud the rest of the channel is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from callmood.types import Floats
+
+_BLOCK_FRAMES = 4800
+"""Frames computed at a time (one minute), so that spectra of long calls never lie in memory at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontEnd:
+    """Parameters of the MFCC front end; they travel with the weights of every model trained on it."""
+
+    rate_hz: int = 8000
+    n_fft: int = 256
+    hop_length: int = 100
+    n_mels: int = 40
+    n_mfcc: int = 40
+    fmin_hz: float = 50.0
+    fmax_hz: float = 4000.0
+    floor_power: float = 1e-8
+    """Mel power below which a band counts as silent (librosa's `amin`); -80 dB."""
+
+    @property
+    def frames_per_s(self) -> float:
+        return self.rate_hz / self.hop_length
+
+    def frame_span(self, start_s: float, end_s: float) -> tuple[int, int]:
+        """First and one-past-last frame whose centres lie in [start_s, end_s)."""
+        first = int(np.ceil(round(start_s * self.frames_per_s, 6)))
+        return first, max(first, int(np.ceil(round(end_s * self.frames_per_s, 6))))
+
+    def mfcc(self, samples: Floats) -> Floats:
+        """MFCC of one channel.
+
+        Parameters
+        ----------
+        samples
+            Shape (n,), float32 at `rate_hz`.
+
+        Returns
+        -------
+        Shape (1 + n // hop_length, n_mfcc), float32. Frame i is centred on sample i * hop_length; beyond the
+        ends the signal counts as zero.
+
+        Examples
+        --------
+        >>> FrontEnd().mfcc(np.zeros(8000, dtype=np.float32)).shape
+        (81, 40)
+        """
+        return np.concatenate(list(self._blocks(samples)), dtype=np.float32)
+
+    def _blocks(self, samples: Floats) -> Iterator[Floats]:
+        import librosa
+
+        n_frames = 1 + len(samples) // self.hop_length
+        half = self.n_fft // 2
+        for first in range(0, n_frames, _BLOCK_FRAMES):
+            last = min(first + _BLOCK_FRAMES, n_frames) - 1
+            start, stop = first * self.hop_length - half, last * self.hop_length + half
+            block = np.asarray(samples[max(start, 0) : min(stop, len(samples))], dtype=np.float32)
+            block = np.pad(block, (max(-start, 0), max(stop - len(samples), 0)))
+            mel = librosa.feature.melspectrogram(
+                y=block,
+                sr=self.rate_hz,
+                n_fft=self.n_fft,
+                hop_length=self.hop_length,
+                center=False,
+                n_mels=self.n_mels,
+                fmin=self.fmin_hz,
+                fmax=self.fmax_hz,
+            )
+            level_db = librosa.power_to_db(mel, ref=1.0, amin=self.floor_power, top_db=None)
+            yield librosa.feature.mfcc(S=level_db, n_mfcc=self.n_mfcc).T
+
+
+def normalize(mfcc: Floats, reference: Floats) -> Floats:
+    """Mean and variance normalisation of each coefficient.
+
+    Parameters
+    ----------
+    mfcc
+        Shape (frames, n_mfcc).
+    reference
+        Shape (any frames, n_mfcc): the frames whose mean and standard deviation are taken, usually all
+        speech of the same speaker in the same call.
+    """
+    mean = reference.mean(axis=0, dtype=np.float64)
+    std = reference.std(axis=0, dtype=np.float64)
+    return np.asarray((mfcc - mean) / np.maximum(std, 1e-3), dtype=np.float32)

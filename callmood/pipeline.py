@@ -1,0 +1,148 @@
+"""One recording through all stages: decode, diarize, roles, MFCC, network, trajectory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+
+from callmood.decode import decode
+from callmood.diarize import Diarizer, make_diarizer
+from callmood.emotion.score import HOP_S, ProbabilityModel, Scores, score_turns
+from callmood.errors import CallmoodError, RecordingError
+from callmood.settings import Settings
+from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
+from callmood.types import Analysis, Audio, CallResult, Escalation, Recording, Role, Turn, Windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engines:
+    """What a worker loads once and uses for every recording."""
+
+    diarizer: Diarizer
+    model: ProbabilityModel
+    emotion_for: str
+    escalation: EscalationRule = field(default_factory=EscalationRule)
+
+
+@lru_cache(maxsize=1)
+def load_engines(settings: Settings) -> Engines:
+    """The engines that some settings ask for, loaded once per process.
+
+    Raises
+    ------
+    ModelError, EngineUnavailableError
+    """
+    from callmood.emotion.device import use_device
+    from callmood.emotion.model import EmotionModel
+
+    use_device(settings.device)
+    return Engines(
+        diarizer=make_diarizer(
+            settings.diarizer,
+            speakers=settings.speaker_count,
+            pyannote_pipeline=settings.pyannote_pipeline,
+            device=settings.device,
+        ),
+        model=EmotionModel(settings.models),
+        emotion_for=settings.emotion_for,
+    )
+
+
+def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
+    """The outcome for one recording; what is wrong with the recording becomes its status, never an exception."""
+    try:
+        audio = decode(recording, rate_hz=engines.model.front_end.rate_hz)
+        analysis = analyze_audio(audio, recording, engines)
+    except RecordingError as error:
+        return CallResult(recording=recording, status=error.status, error=str(error))
+    except CallmoodError:
+        raise
+    except Exception as error:
+        sentence = f"{recording.path}: analysis failed ({type(error).__name__}: {error}); please report this."
+        return CallResult(recording=recording, status="failed", error=sentence)
+    if not analysis.turns:
+        return CallResult(recording=recording, status="no_speech", analysis=analysis)
+    lost = None
+    if analysis.lost_s > 0:
+        lost = (
+            f"{recording.path}: truncated, the last {analysis.lost_s:.1f} s did not decode; fetch it again."
+        )
+    return CallResult(recording=recording, status="ok", error=lost, analysis=analysis)
+
+
+def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analysis:
+    """Turns, scores, trajectory and escalations of canonical audio; a pure function of its arguments."""
+    turns = assign_roles(engines.diarizer(audio), audio, recording)
+    scores = _score(turns, audio, engines)
+    windows = _trajectory(scores, turns)
+    return Analysis(
+        duration_s=audio.duration_s,
+        channels=audio.source_channels,
+        rate_hz=audio.source_rate_hz,
+        codec=audio.codec,
+        lost_s=audio.lost_s,
+        diarizer=engines.diarizer.name,
+        turns=turns,
+        turn_affect=affect_of(scores.turns),
+        windows=windows,
+        escalations=_escalations(windows, turns, engines.escalation),
+    )
+
+
+def assign_roles(turns: tuple[Turn, ...], audio: Audio, recording: Recording) -> tuple[Turn, ...]:
+    """Roles of the parties of two-channel audio, from the legs' roles or the agent's channel.
+
+    One-channel audio gives no way to tell who is who: its roles stay None.
+    """
+    if audio.channels != 2:
+        return turns
+    roles: tuple[Role | None, Role | None] = (None, None)
+    if len(recording.legs) == 2:
+        roles = (recording.legs[0].role, recording.legs[1].role)
+    elif recording.metadata.agent_channel is not None:
+        roles = ("agent", "customer") if recording.metadata.agent_channel == 0 else ("customer", "agent")
+    return tuple(replace(turn, role=roles[turn.channel]) for turn in turns)
+
+
+def _score(turns: tuple[Turn, ...], audio: Audio, engines: Engines) -> Scores:
+    def wanted(turn: Turn) -> bool:
+        return engines.emotion_for in ("everyone", turn.role)
+
+    channels = {turn.channel for turn in turns if wanted(turn)}
+    mfcc = {channel: engines.model.front_end.mfcc(audio.samples[channel]) for channel in channels}
+    return score_turns(turns, mfcc, engines.model, wanted=wanted)
+
+
+def _trajectory(scores: Scores, turns: tuple[Turn, ...]) -> Windows:
+    affect = affect_of(scores.windows)
+    smoothed = np.zeros(len(scores.windows), dtype=np.float32)
+    speakers = np.array([turns[index].speaker for index in scores.window_turn], dtype=object)
+    for speaker in np.unique(speakers):
+        own = speakers == speaker
+        smoothed[own] = smooth(affect.negativity[own], step_s=HOP_S)
+    return Windows(
+        turn_index=scores.window_turn,
+        start_s=scores.window_start_s,
+        end_s=scores.window_end_s,
+        affect=affect,
+        negativity_smooth=smoothed,
+    )
+
+
+def _escalations(windows: Windows, turns: tuple[Turn, ...], rule: EscalationRule) -> tuple[Escalation, ...]:
+    found: list[Escalation] = []
+    speakers = np.array([turns[index].speaker for index in windows.turn_index], dtype=object)
+    for speaker in np.unique(speakers):
+        own = speakers == speaker
+        role = next(turn.role for turn in turns if turn.speaker == speaker)
+        found += find_escalations(
+            windows.negativity_smooth[own],
+            (windows.start_s[own] + windows.end_s[own]) / 2,
+            step_s=HOP_S,
+            speaker=str(speaker),
+            role=role,
+            rule=rule,
+        )
+    return tuple(sorted(found, key=lambda event: event.onset_s))

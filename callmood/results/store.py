@@ -1,0 +1,292 @@
+"""The one writer of a results database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
+from callmood.errors import DatabaseError
+from callmood.results.read import check_not_newer, first_line, open_database
+from callmood.results.schema import Connection, migrate, schema_version
+from callmood.types import Affect, Analysis, CallResult, Recording, Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of `analyze`, as the table `runs` keeps it."""
+
+    run_id: str
+    started_at: datetime
+    started_by: str
+    host: str
+    version: str
+    settings: Mapping[str, Any]
+    settings_hash: str
+    model_hash: str
+    emotion_for: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownCall:
+    """What the database holds of a call, as far as deciding what is new needs it."""
+
+    call_id: str
+    path: str
+    content_hash: str
+    status: str
+    settings_hash: str
+    model_hash: str
+
+
+class Store:
+    """A results database open for writing; each call is written in one transaction.
+
+    Raises
+    ------
+    DatabaseBusyError
+        Another process holds the database.
+    DatabaseError
+        It cannot be opened or written, or was made by a newer version of callmood.
+    """
+
+    def __init__(self, database: str | Path) -> None:
+        self.path = Path(database)
+        if not self.path.parent.is_dir():
+            raise DatabaseError(
+                f"{self.path}: its folder does not exist; create it or name another with --db."
+            )
+        self._connection: Connection = open_database(self.path, read_only=False)
+        try:
+            check_not_newer(self.path, schema_version(self._connection))
+            with self._clear_errors():
+                migrate(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def known_calls(self) -> dict[str, KnownCall]:
+        """Every call in the database, by call_id."""
+        rows = self._connection.execute(
+            "SELECT call_id, path, content_hash, status, settings_hash, model_hash FROM calls"
+        ).fetchall()
+        fields = ("call_id", "path", "content_hash", "status", "settings_hash", "model_hash")
+        return {row[0]: KnownCall(**dict(zip(fields, row, strict=True))) for row in rows}
+
+    def content_hash(self, path: Path) -> str:
+        """SHA-256 of a file, from the database where size and time of change are as they were."""
+        from callmood.discover.identity import hash_file
+
+        state = path.stat()
+        key = path_text(path.resolve())
+        row = self._connection.execute(
+            "SELECT content_hash FROM files WHERE path = ? AND size_bytes = ? AND modified_ns = ?",
+            [key, state.st_size, state.st_mtime_ns],
+        ).fetchone()
+        if row:
+            return str(row[0])
+        digest = hash_file(path)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
+            [key, state.st_size, state.st_mtime_ns, digest],
+        )
+        return digest
+
+    def begin_run(self, run: Run) -> None:
+        """Record a run before its first result."""
+        values = asdict(run) | {"settings": json.dumps(dict(run.settings), sort_keys=True, default=str)}
+        with self._transaction():
+            self._insert("runs", values)
+
+    def finish_run(
+        self,
+        run_id: str,
+        *,
+        finished_at: datetime,
+        found: int,
+        analyzed: int,
+        failed: int,
+        already_known: int,
+    ) -> None:
+        """Record how a run ended."""
+        with self._transaction():
+            self._connection.execute(
+                """
+                UPDATE runs SET finished_at = ?, found = ?, analyzed = ?, failed = ?, already_known = ?
+                WHERE run_id = ?
+                """,
+                [finished_at, found, analyzed, failed, already_known, run_id],
+            )
+
+    def write(self, result: CallResult, run: Run, *, analyzed_at: datetime) -> None:
+        """Write one call, replacing what was known of it and of the same path, in one transaction."""
+        recording = result.recording
+        analysis = result.analysis
+        row = _metadata_row(recording) | {
+            "status": result.status,
+            "error": result.error,
+            "settings_hash": run.settings_hash,
+            "model_hash": run.model_hash,
+            "run_id": run.run_id,
+            "analyzed_at": analyzed_at,
+        }
+        if analysis is not None:
+            row |= {
+                "duration_s": analysis.duration_s,
+                "channels": analysis.channels,
+                "rate_hz": analysis.rate_hz,
+                "codec": analysis.codec,
+                "truncated": analysis.lost_s > 0,
+                "lost_s": analysis.lost_s,
+                "diarizer": analysis.diarizer,
+            }
+        with self._transaction():
+            replaced = self._connection.execute(
+                "SELECT call_id FROM calls WHERE call_id = ? OR path = ?", [recording.call_id, row["path"]]
+            ).fetchall()
+            for (call_id,) in replaced:
+                for table in ("turns", "windows", "escalation_events"):
+                    self._connection.execute(f"DELETE FROM {table} WHERE call_id = ?", [call_id])
+                if call_id != recording.call_id:
+                    self._connection.execute("DELETE FROM calls WHERE call_id = ?", [call_id])
+            self._insert("calls", row, verb="INSERT OR REPLACE")
+            if analysis is not None:
+                self._append("turns", _turn_rows(recording.call_id, analysis))
+                self._append("windows", _window_rows(recording.call_id, analysis.windows))
+                for event in analysis.escalations:
+                    self._insert("escalation_events", {"call_id": recording.call_id} | asdict(event))
+
+    def update_metadata(self, recordings: Iterable[Recording]) -> None:
+        """Bring path and metadata of known calls up to date (files move, metadata arrives later)."""
+        with self._transaction():
+            for recording in recordings:
+                row = _metadata_row(recording)
+                columns = ", ".join(f"{name} = ?" for name in row)
+                self._connection.execute(
+                    f"UPDATE calls SET {columns} WHERE call_id = ?",
+                    [*row.values(), recording.call_id],
+                )
+
+    def _insert(self, table: str, row: Mapping[str, Any], *, verb: str = "INSERT") -> None:
+        # Table and column names are this module's own; values are always bound.
+        names, marks = ", ".join(row), ", ".join("?" for _ in row)
+        self._connection.execute(f"{verb} INTO {table} ({names}) VALUES ({marks})", list(row.values()))
+
+    def _append(self, table: str, rows: pd.DataFrame) -> None:
+        if len(rows):
+            names = ", ".join(rows.columns)
+            self._connection.register("rows_to_append", rows)
+            self._connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM rows_to_append")
+            self._connection.unregister("rows_to_append")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._clear_errors():
+            self._connection.execute("BEGIN TRANSACTION")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        import duckdb
+
+        try:
+            yield
+        except duckdb.Error as error:
+            raise DatabaseError(
+                f"{self.path}: cannot be written ({first_line(str(error))}); nothing was lost, "
+                "see to disk space and permissions and run again."
+            ) from error
+
+
+def path_text(path: Path) -> str:
+    """A path as text that any database can hold: bytes that are not UTF-8 become escapes."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _metadata_row(recording: Recording) -> dict[str, Any]:
+    metadata = recording.metadata
+    return {
+        "call_id": recording.call_id,
+        "path": path_text(recording.path),
+        "content_hash": recording.content_hash,
+        "agent_id": metadata.agent_id,
+        "customer_id": metadata.customer_id,
+        "queue": metadata.queue,
+        "started_at": metadata.started_at,
+        "metadata": json.dumps(dict(metadata.extra), default=str) if metadata.extra else None,
+    }
+
+
+def _affect_columns(affect: Affect) -> dict[str, Any]:
+    columns: dict[str, Any] = dict(zip(PROBABILITY_COLUMNS, affect.probabilities.T, strict=True))
+    return columns | {"valence": affect.valence, "arousal": affect.arousal, "negativity": affect.negativity}
+
+
+def _turn_rows(call_id: str, analysis: Analysis) -> pd.DataFrame:
+    import pandas as pd
+
+    turns, affect = analysis.turns, analysis.turn_affect
+    probabilities = affect.probabilities
+    scored = ~np.isnan(probabilities[:, 0])
+    best = np.nan_to_num(probabilities).argmax(axis=1) if len(turns) else np.zeros(0, dtype=int)
+    rows = pd.DataFrame(
+        {
+            "call_id": call_id,
+            "turn_index": np.arange(len(turns)),
+            "speaker": [turn.speaker for turn in turns],
+            "role": pd.Series([turn.role for turn in turns], dtype="object"),
+            "channel": [turn.channel for turn in turns],
+            "start_s": [turn.start_s for turn in turns],
+            "end_s": [turn.end_s for turn in turns],
+            "overlap_s": [turn.overlap_s for turn in turns],
+            "speaker_confidence": pd.Series([turn.confidence for turn in turns], dtype="Float32"),
+            "emotion": pd.Series(
+                [EMOTIONS[i] if known else None for i, known in zip(best, scored, strict=True)],
+                dtype="object",
+            ),
+            "confidence": np.where(scored, probabilities.max(axis=1, initial=0.0), np.nan),
+            **_affect_columns(affect),
+        }
+    )
+    return rows
+
+
+def _window_rows(call_id: str, windows: Windows) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "call_id": call_id,
+            "turn_index": windows.turn_index,
+            "start_s": windows.start_s,
+            "end_s": windows.end_s,
+            **_affect_columns(windows.affect),
+            "negativity_smooth": windows.negativity_smooth,
+        }
+    )

@@ -1,0 +1,170 @@
+"""Settings: their names, defaults and meanings, and where an effective value came from.
+
+The command line comes first, then environment variables (`CALLMOOD_DB`, `CALLMOOD_JOBS`, ...), then
+`callmood.toml` (in the working directory, or named by `CALLMOOD_CONFIG`), then the defaults.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from callmood.errors import UsageError
+
+_RESULT = {"decides_results": True}
+"""Metadata of the fields whose change would change what a recording's analysis says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything a user can set; the same names serve the command line, environment and `callmood.toml`."""
+
+    db: str = field(default="callmood.duckdb", metadata={"help": "The results database."})
+    metadata: str | None = field(
+        default=None, metadata={"help": "CSV, JSON lines or Parquet file with what is known of each call."}
+    )
+    pattern: str | None = field(
+        default=None,
+        metadata={"help": "File-name pattern, such as {agent_id}_{call_id}_{started_at:%Y%m%d}."},
+    )
+    timezone: str = field(default="UTC", metadata={"help": "What a date without an offset means."})
+    diarizer: str = field(
+        default="auto",
+        metadata={
+            **_RESULT,
+            "choices": ("auto", "channels", "builtin", "pyannote"),
+            "help": "Who spoke when: auto takes channels for two-channel audio, else builtin.",
+        },
+    )
+    speakers: str = field(
+        default="2",
+        metadata={**_RESULT, "help": "Speakers in a one-channel call, or auto to find the number."},
+    )
+    pyannote_pipeline: str | None = field(
+        default=None,
+        metadata={**_RESULT, "help": "Local directory or hub id of the pipeline for --diarizer pyannote."},
+    )
+    emotion_for: str = field(
+        default="everyone",
+        metadata={
+            **_RESULT,
+            "choices": ("everyone", "customer", "agent"),
+            "help": "Whose emotions are inferred; the network never runs on anybody else.",
+        },
+    )
+    jobs: int = field(default=0, metadata={"help": "Worker processes; 0 means one per CPU core."})
+    device: str = field(
+        default="auto", metadata={"choices": ("auto", "cpu", "gpu"), "help": "Where the networks run."}
+    )
+    models: str | None = field(
+        default=None, metadata={"help": "Folder of the models; default: the ones callmood ships."}
+    )
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            choices = option.metadata.get("choices")
+            value = getattr(self, option.name)
+            if choices and value not in choices:
+                raise UsageError(f"{option.name} is {value!r}; it must be one of {', '.join(choices)}.")
+        if self.speakers != "auto" and not (self.speakers.isdecimal() and 1 <= int(self.speakers) <= 20):
+            raise UsageError(f"speakers is {self.speakers!r}; it must be auto or a number from 1 to 20.")
+        if self.jobs < 0:
+            raise UsageError(f"jobs is {self.jobs}; it must be 0 (one per core) or more.")
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError) as error:
+            raise UsageError(
+                f"timezone {self.timezone!r} is unknown; name one like Europe/Berlin."
+            ) from error
+
+    @property
+    def speaker_count(self) -> int | None:
+        """Speakers in a one-channel call; None means to find the number."""
+        return None if self.speakers == "auto" else int(self.speakers)
+
+    @property
+    def worker_count(self) -> int:
+        return self.jobs or len(os.sched_getaffinity(0))
+
+    def results_hash(self) -> str:
+        """16 hex digits that change with any setting that decides results."""
+        decisive = {
+            option.name: getattr(self, option.name)
+            for option in fields(self)
+            if option.metadata.get("decides_results")
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectiveSettings:
+    """Settings, and for each name where its value came from."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    """`command line`, `CALLMOOD_...`, the path of the configuration file, or `default`."""
+
+
+def load_settings(
+    given: Mapping[str, Any] | None = None, *, environment: Mapping[str, str] | None = None
+) -> EffectiveSettings:
+    """Effective settings; entries of `given` that are None count as not given.
+
+    Raises
+    ------
+    UsageError
+        An unknown name in the configuration file, or a value that does not fit.
+    """
+    environment = os.environ if environment is None else environment
+    types = {option.name: option.type for option in fields(Settings)}
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(types, "default")
+    path, from_file = _read_config(environment)
+    for name, value in from_file.items():
+        if name not in types:
+            raise UsageError(f"{path}: unknown setting {name!r}; `callmood config` lists the known ones.")
+        values[name], sources[name] = _fit(name, value, str(types[name]), str(path)), str(path)
+    for name in types:
+        variable = f"CALLMOOD_{name.upper()}"
+        if environment.get(variable):
+            values[name] = _fit(name, environment[variable], str(types[name]), variable)
+            sources[name] = variable
+    for name, value in (given or {}).items():
+        if value is not None:
+            values[name], sources[name] = value, "command line"
+    return EffectiveSettings(settings=replace(Settings(), **values), sources=sources)
+
+
+def _read_config(environment: Mapping[str, str]) -> tuple[Path, dict[str, Any]]:
+    named = environment.get("CALLMOOD_CONFIG")
+    path = Path(named or "callmood.toml")
+    if not path.is_file():
+        if named:
+            raise UsageError(f"{path}: no such file; it is named by CALLMOOD_CONFIG.")
+        return path, {}
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path}: cannot be read as TOML ({error}).") from error
+
+
+def _fit(name: str, value: Any, wanted: str, source: str) -> Any:
+    """A value of a file or variable as the setting's type."""
+    if wanted == "int":
+        try:
+            return int(value)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{source}: {name} is {value!r}; it must be a whole number.") from error
+    if isinstance(value, (dict, list)):
+        raise UsageError(f"{source}: {name} must be a single value.")
+    return str(value)

@@ -1,0 +1,168 @@
+"""The values that travel between the stages: discover, decode, diarize, score, trajectory, store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Role = Literal["agent", "customer"]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallMetadata:
+    """What is known of a call beside its audio; anything unknown is None."""
+
+    agent_id: str | None = None
+    customer_id: str | None = None
+    queue: str | None = None
+    started_at: datetime | None = None
+    """Aware (it carries an offset)."""
+    agent_channel: int | None = None
+    """0 (left) or 1 (right): the channel of a two-channel recording that the agent speaks on."""
+    extra: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    """Further columns of the metadata file, as given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """One file of a recording that was kept as one file per party."""
+
+    path: Path
+    role: Role | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One call to analyze: one file, or two mono legs that are played together."""
+
+    call_id: str
+    legs: tuple[Leg, ...]
+    content_hash: str
+    metadata: CallMetadata = CallMetadata()
+
+    @property
+    def path(self) -> Path:
+        """The (first) file, which names the call in messages."""
+        return self.legs[0].path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audio:
+    """Canonical audio, the only form that leaves the decode stage."""
+
+    samples: Floats
+    """Shape (channels, samples), one or two channels, float32 in [-1, 1], finite."""
+    rate_hz: int
+    source_rate_hz: int
+    source_channels: int
+    codec: str
+    """What the source was encoded with, as its decoder names it (`PCM_16`, `MPEG_LAYER_III`, `amr_nb`)."""
+    lost_s: float = 0.0
+    """Seconds that the file announced and that did not decode."""
+
+    @property
+    def channels(self) -> int:
+        return int(self.samples.shape[0])
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.samples.shape[1] / self.rate_hz)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One stretch of speech by one speaker."""
+
+    speaker: str
+    """`S1`, `S2`, ...: by channel (left is S1) or, in mono, by order of first speech."""
+    channel: int
+    """Row of `Audio.samples` in which the turn is heard."""
+    start_s: float
+    end_s: float
+    role: Role | None = None
+    confidence: float | None = None
+    """Probability in [0, 1] that the turn bears the right speaker, as the engine sees it."""
+    overlap_s: float = 0.0
+    """Seconds of this turn during which another speaker speaks as well."""
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affect:
+    """Emotion scores of n spans, in the order of the spans; rows not inferred are NaN."""
+
+    probabilities: Floats
+    """Shape (n, 7), in the order of `callmood.emotions.EMOTIONS`; each row sums to 1."""
+    valence: Floats
+    """Shape (n,), in [-1, 1]."""
+    arousal: Floats
+    """Shape (n,), in [-1, 1]."""
+    negativity: Floats
+    """Shape (n,), in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Short windows inside turns, ordered by turn and time."""
+
+    turn_index: NDArray[np.int32]
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+    affect: Affect
+    negativity_smooth: Floats
+    """Shape (n,), in [0, 1]: negativity smoothed over the speaker's earlier windows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Escalation:
+    """A sustained rise of one speaker's negativity above that speaker's own level."""
+
+    speaker: str
+    role: Role | None
+    onset_s: float
+    peak_s: float
+    end_s: float | None
+    """None where it had not ended when the speaker's last window did."""
+    height: float
+    """Peak of the smoothed negativity above the baseline, in [0, 1]."""
+    slope: float
+    """Height per second from onset to peak."""
+    recovered: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What was found in one recording."""
+
+    duration_s: float
+    channels: int
+    rate_hz: int
+    codec: str
+    lost_s: float
+    diarizer: str
+    """Engine and version that made the turns."""
+    turns: tuple[Turn, ...]
+    turn_affect: Affect
+    windows: Windows
+    escalations: tuple[Escalation, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallResult:
+    """The outcome for one recording: an analysis, or the reason why there is none."""
+
+    recording: Recording
+    status: str
+    """`ok`, `no_speech`, `empty`, `unreadable` or `failed`."""
+    error: str | None = None
+    analysis: Analysis | None = None
