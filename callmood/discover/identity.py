@@ -1,0 +1,191 @@
+"""Which files are one call, and the call's id.
+
+1. A `call_id` given by the metadata file, else by the pattern, else by a file name that Amazon's post-call
+   analytics could have written, is the call's id. Control characters are removed from it, and it is cut to
+   255 characters.
+2. Any other call's id is the first 16 hexadecimal digits of the SHA-256 of its file's content. A file that
+   cannot be read or is empty has no content to tell it by, so the SHA-256 of its path stands in.
+3. Files of the same content are one call, at the first path in sorted order; the others are duplicates, and
+   what is known of them fills what is not known of the first. If they were given different ids they are
+   different calls; a file among them without an id repeats the first of these.
+4. Two files whose rows share a `call_id` and have a `role` or a `channel` are the legs of one call, and its
+   content hash is the SHA-256 of the legs' hashes, joined by a colon. Legs are ordered by channel, left
+   first; where no channel is given the agent comes first; else by path. The role of one gives that of the
+   other, and `agent_channel` gives both. A file with the content of a leg, and without another id, is a
+   duplicate.
+5. Where calls of different content were given one id, the first path keeps it and the others are called
+   `<id>~<first 8 hexadecimal digits of their content hash>` (16 or 64 where that is taken too).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+
+from callmood.discover.fields import MAX_ID_CHARACTERS, Facts
+from callmood.discover.notices import Notices
+from callmood.types import Leg, Recording, Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One file that is a recording or a leg of one."""
+
+    path: Path
+    content_hash: str
+    facts: Facts
+    is_leg: bool = False
+    role: Role | None = None
+    channel: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """A recording before its id is settled."""
+
+    legs: tuple[Leg, ...]
+    content_hash: str
+    facts: Facts
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(path: Path, content_hash: Callable[[Path], str]) -> str:
+    """The content hash or, where there is no content, `unreadable:` or `empty:` and the hash of the path."""
+    try:
+        if path.stat().st_size:
+            return content_hash(path)
+        reason = "empty"
+    except OSError:
+        reason = "unreadable"
+    return f"{reason}:{hashlib.sha256(os.fsencode(path)).hexdigest()}"
+
+
+def assemble(
+    candidates: Sequence[Candidate], notices: Notices
+) -> tuple[tuple[Recording, ...], tuple[tuple[Path, Path], ...]]:
+    """Recordings sorted by path, and (file, the file it repeats) for each duplicate.
+
+    `candidates`: sorted by path.
+    """
+    pairs = _pairs(candidates, notices)
+    paired = {candidate.path for pair in pairs for candidate in pair}
+    calls = [_call_of_pair(pair, notices) for pair in pairs]
+    leg_of = {leg.content_hash: leg for pair in pairs for leg in pair}
+
+    by_content: dict[str, list[Candidate]] = {}
+    duplicates = []
+    for candidate in candidates:
+        if candidate.path in paired:
+            continue
+        leg = leg_of.get(candidate.content_hash)
+        if leg is not None and candidate.facts.call_id in (None, leg.facts.call_id):
+            duplicates.append((candidate.path, leg.path))
+        else:
+            by_content.setdefault(candidate.content_hash, []).append(candidate)
+    for same in by_content.values():
+        for repeats in _by_given_id(same):
+            first = repeats[0]
+            calls.append(
+                _Call(
+                    legs=(Leg(path=first.path, role=first.role),),
+                    content_hash=first.content_hash,
+                    facts=_merged(repeats),
+                )
+            )
+            duplicates.extend((other.path, first.path) for other in repeats[1:])
+    return _with_ids(sorted(calls, key=lambda call: call.legs[0].path), notices), tuple(sorted(duplicates))
+
+
+def _by_given_id(same: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Groups files of one content by the id they were given; those without one join the first group."""
+    given = dict.fromkeys(c.facts.call_id for c in same if c.facts.call_id is not None)
+    ids: list[str | None] = [*given] or [None]
+    return [
+        [c for c in same if c.facts.call_id == call_id or (c.facts.call_id is None and call_id == ids[0])]
+        for call_id in ids
+    ]
+
+
+def _pairs(candidates: Sequence[Candidate], notices: Notices) -> list[tuple[Candidate, Candidate]]:
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        if candidate.is_leg and candidate.facts.call_id is not None:
+            groups.setdefault(candidate.facts.call_id, []).append(candidate)
+    pairs = []
+    for legs in groups.values():
+        if len(legs) == 2:
+            first, second = sorted(legs, key=_leg_order)
+            pairs.append((first, second))
+        elif len(legs) == 1:
+            notices.add("Only one leg of a call was found, so it is analyzed alone", legs[0].path)
+        else:
+            notices.add("A call has more than two legs, so each is analyzed as a call", legs[0].path)
+    return pairs
+
+
+def _leg_order(leg: Candidate) -> tuple[float, bool]:
+    """A leg without a channel stands between left and right; the sort keeps the order of paths."""
+    return 0.5 if leg.channel is None else leg.channel, leg.role != "agent"
+
+
+def _call_of_pair(pair: tuple[Candidate, Candidate], notices: Notices) -> _Call:
+    facts = _merged(pair)
+    roles = _roles(pair, facts.metadata.agent_channel, notices)
+    agent_channel = roles.index("agent") if "agent" in roles else facts.metadata.agent_channel
+    return _Call(
+        legs=tuple(Leg(path=leg.path, role=role) for leg, role in zip(pair, roles, strict=True)),
+        content_hash=hashlib.sha256(":".join(leg.content_hash for leg in pair).encode()).hexdigest(),
+        facts=replace(facts, metadata=replace(facts.metadata, agent_channel=agent_channel)),
+    )
+
+
+def _roles(
+    pair: tuple[Candidate, Candidate], agent_channel: int | None, notices: Notices
+) -> tuple[Role | None, Role | None]:
+    first, second = pair[0].role, pair[1].role
+    if first is not None and first == second:
+        notices.add(f"Both legs of a call have the role {first}, so their roles stay empty", pair[0].path)
+        return None, None
+    if first == "agent" or second == "customer":
+        return "agent", "customer"
+    if first == "customer" or second == "agent":
+        return "customer", "agent"
+    if agent_channel is None:
+        return None, None
+    return ("agent", "customer") if agent_channel == 0 else ("customer", "agent")
+
+
+def _merged(candidates: Sequence[Candidate]) -> Facts:
+    return reduce(Facts.over, (candidate.facts for candidate in candidates))
+
+
+def told_apart(call_id: str, digest: str, *, digits: int = 8) -> str:
+    """The id of a call whose given id another call has: rule 5."""
+    return f"{call_id[: MAX_ID_CHARACTERS - 1 - digits]}~{digest[:digits]}"
+
+
+def _with_ids(calls: Sequence[_Call], notices: Notices) -> tuple[Recording, ...]:
+    recordings: dict[str, Recording] = {}
+    for call in calls:
+        digest = call.content_hash.rpartition(":")[2]
+        call_id = call.facts.call_id or digest[:16]
+        if call_id in recordings:
+            notices.add(
+                "A call_id was given to different recordings, so the later ones carry a part of their hash",
+                f"'{call_id}' for {call.legs[0].path}",
+            )
+            others = (told_apart(call_id, digest, digits=digits) for digits in (8, 16, 64))
+            call_id = next(unique for unique in others if unique not in recordings)
+        recordings[call_id] = Recording(
+            call_id=call_id, legs=call.legs, content_hash=call.content_hash, metadata=call.facts.metadata
+        )
+    return tuple(recordings.values())

@@ -1,0 +1,28 @@
+"""Warnings of the discover stage: one sentence per kind of trouble, however many files or rows have it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def shown(text: str | Path) -> str:
+    """Text that is safe on a terminal: control characters and undecodable bytes become escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+class Notices:
+    """Collects trouble by kind; `sentences()` names the first instance of each kind and counts the rest."""
+
+    def __init__(self) -> None:
+        # Ordered sets: overlapping inputs meet the same file twice.
+        self._places: dict[str, dict[str, None]] = {}
+
+    def add(self, what: str, place: str | Path) -> None:
+        """`what`: the trouble and the way out, without a full stop; `place`: the file or row that has it."""
+        self._places.setdefault(what, {})[shown(place)] = None
+
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(
+            f"{what}: {next(iter(places))}{f' and {len(places) - 1:,} more' if len(places) > 1 else ''}."
+            for what, places in self._places.items()
+        )
