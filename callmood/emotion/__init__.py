@@ -1,0 +1,1 @@
+"""The emotion model: weights, network, and scores of turns and windows."""

@@ -1,0 +1,94 @@
+"""The emotion network: a one-dimensional CNN over MFCC frames with attention pooling over spans.
+
+The convolutional trunk runs once over a stretch of speech; any number of spans (short windows, or the whole
+turn) are then pooled from its output, so that overlapping windows cost almost nothing. Training and
+inference build the very same graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from callmood.emotions import EMOTIONS
+from callmood.types import Floats
+
+STRIDE = 4
+"""MFCC frames per step of the trunk's output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Hyper-parameters of the architecture; they travel with the weights."""
+
+    n_mfcc: int = 40
+    width: int = 128
+    blocks: int = 8
+    kernel: int = 7
+    expansion: int = 2
+    dropout: float = 0.2
+
+
+def build_network(config: NetworkConfig) -> Any:
+    """The Keras model, with fresh weights.
+
+    Inputs
+    ------
+    frames
+        Shape (batch, frames, n_mfcc), float32, normalised; frames is a multiple of `STRIDE`, rows beyond a
+        stretch's end are zero.
+    spans
+        Shape (batch, spans, frames / STRIDE), float32 in {0, 1}: which steps each span covers. A step that no
+        span of its row covers counts as padding. An empty span's logits are meaningless but finite.
+
+    Outputs
+    -------
+    logits
+        Shape (batch, spans, 7), in the order of `callmood.emotions.EMOTIONS`.
+
+    Blocks follow ConvNeXt (Liu et al. 2022): depthwise convolution, then a pointwise bottleneck; pooling is
+    attentive statistics pooling (Okabe et al. 2018).
+    """
+    from keras import Input, Model, layers, ops
+
+    def convolve(x: Any, kernel: int, dilation: int, name: str) -> Any:
+        y = layers.DepthwiseConv1D(kernel, padding="same", dilation_rate=dilation, name=f"{name}_depth")(x)
+        y = layers.BatchNormalization(name=f"{name}_norm")(y)
+        y = layers.Dense(config.expansion * config.width, activation="relu", name=f"{name}_expand")(y)
+        y = layers.Dense(config.width, name=f"{name}_project")(y)
+        return layers.Dropout(config.dropout, noise_shape=(None, 1, config.width), name=f"{name}_drop")(y)
+
+    frames = Input((None, config.n_mfcc), name="frames")
+    spans = Input((None, None), name="spans")
+    mask = ops.expand_dims(ops.max(spans, axis=1), -1)
+    fine_mask = ops.repeat(mask, 2, axis=1)
+
+    x = layers.Conv1D(config.width, 5, strides=2, padding="same", name="stem")(frames)
+    x = layers.BatchNormalization(name="stem_norm")(x) * fine_mask
+    for index in range(config.blocks):
+        if index == 2:
+            x = layers.Conv1D(config.width, 3, strides=2, padding="same", name="down")(x)
+            x = layers.BatchNormalization(name="down_norm")(x) * mask
+        fine = index < 2
+        dilation = 1 if fine else (1, 2, 4)[(index - 2) % 3]
+        x = x + convolve(x, config.kernel, dilation, f"block{index}") * (fine_mask if fine else mask)
+
+    x = layers.Dense(2 * config.width, activation="relu", name="features")(x)
+    score = layers.Dense(1, name="attention")(x)
+    score = score - ops.max(score, axis=1, keepdims=True)
+    weights = spans * ops.transpose(ops.exp(ops.maximum(score, -30.0)), (0, 2, 1))
+    weights = weights / ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1e-20)
+    mean = ops.matmul(weights, x)
+    variance = ops.maximum(ops.matmul(weights, x * x) - mean * mean, 0.0)
+    pooled = ops.concatenate([mean, ops.sqrt(variance + 1e-4)], axis=-1)
+    pooled = layers.Dropout(config.dropout, name="pooled_drop")(pooled)
+    hidden = layers.Dense(config.width, activation="relu", name="hidden")(pooled)
+    logits = layers.Dense(len(EMOTIONS), name="logits")(hidden)
+    return Model([frames, spans], logits, name="emotion")
+
+
+def pad_frames(mfcc: Floats, n_frames: int) -> Floats:
+    """`mfcc`, shape (frames, n_mfcc), with zero rows added up to `n_frames`."""
+    return np.pad(mfcc, ((0, n_frames - len(mfcc)), (0, 0)))

@@ -1,0 +1,151 @@
+"""Emotion probabilities of turns and of the short windows inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callmood.emotions import EMOTIONS
+from callmood.features import FrontEnd, normalize
+from callmood.types import Floats, Turn
+
+WINDOW_S = 2.0
+HOP_S = 0.5
+MIN_TURN_S = 0.5
+"""Shorter turns hold too little evidence: they get no emotion."""
+_PIECE_S = 60.0
+"""Longer turns run through the network in pieces of this length."""
+
+
+class ProbabilityModel(Protocol):
+    """What scoring needs of a model; `callmood.emotion.model.EmotionModel` is one."""
+
+    front_end: FrontEnd
+
+    def probabilities(
+        self, stretches: Sequence[Floats], spans: Sequence[NDArray[np.int64]]
+    ) -> list[Floats]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Probabilities of n turns and of m windows."""
+
+    turns: Floats
+    """Shape (n, 7); NaN rows for turns that were not scored."""
+    window_turn: NDArray[np.int32]
+    """Shape (m,): index of each window's turn; ordered by turn and time."""
+    window_start_s: NDArray[np.float64]
+    window_end_s: NDArray[np.float64]
+    windows: Floats
+    """Shape (m, 7)."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    turn: int
+    start_s: float
+    """From the start of the call."""
+    frames: Floats
+    spans: NDArray[np.int64]
+    """Row 0 is the piece itself, the others are its windows."""
+    window_s: NDArray[np.float64]
+    """Start and end of each window, from the start of the call."""
+    weight_s: float
+
+
+def score_turns(
+    turns: Sequence[Turn],
+    mfcc: Mapping[int, Floats],
+    model: ProbabilityModel,
+    *,
+    wanted: Callable[[Turn], bool],
+) -> Scores:
+    """Score the turns that are wanted and long enough; the model never sees the others.
+
+    Parameters
+    ----------
+    turns
+        In order.
+    mfcc
+        For each channel that a wanted turn is on, shape (frames, n_mfcc), not normalised.
+    wanted
+        Whether a turn's emotion may be inferred.
+
+    MFCC are normalised over all wanted speech of the same speaker in the call. Windows of `WINDOW_S` start
+    every `HOP_S` from the turn's start as long as they fit; a turn shorter than a window is one window. A
+    turn's probabilities are those of the whole turn pooled at once (turns over a minute: the mean over their
+    minutes, weighted by length).
+    """
+    front_end = model.front_end
+    pieces: list[_Piece] = []
+    for speaker in sorted({turn.speaker for turn in turns}):
+        chosen = [
+            index
+            for index, turn in enumerate(turns)
+            if turn.speaker == speaker and turn.duration_s >= MIN_TURN_S and wanted(turn)
+        ]
+        if not chosen:
+            continue
+        speech = {index: _turn_frames(turns[index], mfcc, front_end) for index in chosen}
+        reference = np.concatenate(list(speech.values()))
+        for index in chosen:
+            pieces += _pieces(index, turns[index], normalize(speech[index], reference), front_end)
+    pieces.sort(key=lambda piece: (piece.turn, piece.start_s))
+    probabilities = model.probabilities([piece.frames for piece in pieces], [piece.spans for piece in pieces])
+
+    turn_rows = np.full((len(turns), len(EMOTIONS)), np.nan, dtype=np.float32)
+    for index in {piece.turn for piece in pieces}:
+        rows = [row for row, piece in enumerate(pieces) if piece.turn == index]
+        turn_rows[index] = np.average(
+            [probabilities[row][0] for row in rows], axis=0, weights=[pieces[row].weight_s for row in rows]
+        )
+    bounds = np.concatenate([np.zeros((0, 2)), *(piece.window_s for piece in pieces)])
+    return Scores(
+        turns=turn_rows,
+        window_turn=np.repeat(
+            np.array([piece.turn for piece in pieces], dtype=np.int32),
+            [len(piece.window_s) for piece in pieces],
+        ),
+        window_start_s=bounds[:, 0],
+        window_end_s=bounds[:, 1],
+        windows=np.concatenate(
+            [np.zeros((0, len(EMOTIONS)), dtype=np.float32), *(rows[1:] for rows in probabilities)]
+        ),
+    )
+
+
+def _turn_frames(turn: Turn, mfcc: Mapping[int, Floats], front_end: FrontEnd) -> Floats:
+    channel = mfcc[turn.channel]
+    first, last = front_end.frame_span(turn.start_s, turn.end_s)
+    return channel[min(first, len(channel) - 1) : max(last, first + 1)]
+
+
+def _pieces(index: int, turn: Turn, frames: Floats, front_end: FrontEnd) -> list[_Piece]:
+    rate = front_end.frames_per_s
+    window, hop, length = round(WINDOW_S * rate), round(HOP_S * rate), round(_PIECE_S * rate)
+    starts = np.arange(0, max(len(frames) - window, 0) + 1, hop)
+    pieces = []
+    for piece_start in range(0, len(frames), length):
+        piece_end = min(piece_start + length, len(frames))
+        own = starts[(starts >= piece_start) & (starts < piece_end)]
+        # The last windows of a piece reach into the next one, so the frames that run are a little longer.
+        ends = np.minimum(own + window, len(frames))
+        run_end = int(max(piece_end, ends.max(initial=0)))
+        spans = np.column_stack([own, ends]) - piece_start
+        offsets_s = np.column_stack([own, ends]) / rate
+        pieces.append(
+            _Piece(
+                turn=index,
+                start_s=turn.start_s + piece_start / rate,
+                frames=frames[piece_start:run_end],
+                spans=np.concatenate([[[0, piece_end - piece_start]], spans]).astype(np.int64),
+                window_s=np.minimum(turn.start_s + offsets_s, turn.end_s),
+                weight_s=(piece_end - piece_start) / rate,
+            )
+        )
+    return pieces

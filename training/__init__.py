@@ -1,0 +1,1 @@
+"""From emotion corpora to the shipped models; run from the repository, never installed."""
