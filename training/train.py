@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from callmood.emotion.files import WEIGHTS
 from callmood.emotion.network import NetworkConfig, build_network
 from callmood.emotions import EMOTIONS
 from callmood.features import FrontEnd, normalize
 from callmood.types import Floats
 from training.corpora import CORPORA, Clip, label_indices, read_manifest, speaker_folds
 from training.data import Batches, collate, speech_span
+from training.export import write_models
 from training.features import Bank, feature_bank
 from training.teacher import Teacher, learn_teacher
 
@@ -124,7 +126,10 @@ def fit(bank: Bank, members: NDArray[np.int64], teacher: Teacher | None, recipe:
         verbose=2,
         callbacks=[keras.callbacks.CSVLogger(str(out / "log.csv"), append=True)],
     )
-    network.save_weights(out / "emotion.weights.h5")
+    models = out / "models"
+    models.mkdir(exist_ok=True)
+    network.save_weights(models / WEIGHTS)
+    write_models(models, weights=models / WEIGHTS, recipe=asdict(recipe), temperature=1.0)
     return network
 
 
@@ -144,6 +149,22 @@ def bank_logits(network: Any, bank: Bank, members: NDArray[np.int64], *, version
             :, 0
         ]
     return logits
+
+
+def all_clips(folder: Path, corpora: Sequence[str] = CORPORA) -> list[Clip]:
+    """The clips of the corpora whose manifests lie in `folder`."""
+    clips: list[Clip] = []
+    for corpus in corpora:
+        found, left_out = read_manifest(folder / f"{corpus}.csv")
+        log.info("%s: %d clips; left out: %s", corpus, len(found), left_out or "none")
+        clips += found
+    return clips
+
+
+def fold_of_clips(clips: Sequence[Clip], *, folds: int) -> NDArray[np.int64]:
+    """Fold of each clip's speaker, shape (n,); the same in every program and run."""
+    fold_by_speaker = speaker_folds(clips, folds=folds, seed=0)
+    return np.array([fold_by_speaker[clip.speaker] for clip in clips])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -168,11 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = replace(QUICK if options.quick else Recipe(), seed=options.seed)
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
-    clips: list[Clip] = []
-    for corpus in options.corpus or CORPORA:
-        found, left_out = read_manifest(options.corpora / f"{corpus}.csv")
-        log.info("%s: %d clips; left out: %s", corpus, len(found), left_out or "none")
-        clips += found
+    clips = all_clips(options.corpora, options.corpus or CORPORA)
     bank = feature_bank(
         clips,
         front_end=recipe.front_end,
@@ -182,8 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cache=options.cache,
         jobs=options.jobs,
     )
-    fold_by_speaker = speaker_folds(clips, folds=options.folds, seed=0)
-    fold_of = np.array([fold_by_speaker[clip.speaker] for clip in clips])
+    fold_of = fold_of_clips(clips, folds=options.folds)
     held_out = fold_of == options.fold
     members = np.flatnonzero(~held_out)
     teacher = None
