@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from callmood.errors import Exit
 from callmood.settings import load_settings
-from callmood.types import CallResult, Floats
 
 if TYPE_CHECKING:
     from callmood.emotion.utterance import Utterance
     from callmood.results.schema import Connection
+    from callmood.types import CallResult, Floats
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from callmood.api import Progress, RunSummary
 from callmood.discover import discover
 from callmood.discover.identity import told_apart
 from callmood.emotion.files import CONFIG, WEIGHTS, models_hash, verified
+from callmood.errors import WorkerDiedError
 from callmood.results.store import KnownCall, Run, Store, path_text
 from callmood.settings import Settings
 from callmood.types import CallResult, Recording
@@ -130,13 +131,20 @@ def _results(recordings: Sequence[Recording], settings: Settings) -> Iterator[Ca
     if not recordings:
         return
     import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     # Largest first, so that the last worker is not left alone with the longest call.
     recordings = sorted(recordings, key=_size, reverse=True)
     workers = min(settings.worker_count, len(recordings))
     with joblib.parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
-        yield from parallel(joblib.delayed(_work)(recording, settings) for recording in recordings)
+        try:
+            yield from parallel(joblib.delayed(_work)(recording, settings) for recording in recordings)
+        except TerminatedWorkerError as error:
+            raise WorkerDiedError(
+                "A worker process died (out of memory, perhaps); finished recordings are kept, run again to go "
+                "on, with fewer --jobs if it happens again."
+            ) from error
 
 
 def _size(recording: Recording) -> int:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from callmood.decode import decode
-from callmood.diarize import Diarizer, make_diarizer
+from callmood.diarize.engine import Diarizer, engine_for, make_diarizer
 from callmood.emotion.score import HOP_S, ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.settings import Settings
@@ -74,7 +74,8 @@ def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
 
 def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analysis:
     """Turns, scores, trajectory and escalations of canonical audio; a pure function of its arguments."""
-    turns = assign_roles(engines.diarizer(audio), audio, recording)
+    diarizer = engine_for(engines.diarizer, audio)
+    turns = assign_roles(diarizer(audio), audio, recording)
     scores = _score(turns, audio, engines)
     windows = _trajectory(scores, turns)
     return Analysis(
@@ -83,7 +84,7 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
         rate_hz=audio.source_rate_hz,
         codec=audio.codec,
         lost_s=audio.lost_s,
-        diarizer=engines.diarizer.name,
+        diarizer=diarizer.name,
         turns=turns,
         turn_affect=affect_of(scores.turns),
         windows=windows,

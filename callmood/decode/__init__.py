@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import RecordingError
-from ..types import Audio, Recording
-from .canonical import Canonicalizer, Rows
-from .ffmpeg_source import find_ffmpeg, open_ffmpeg, raw_options
-from .losses import lost_s
-from .soundfile_source import open_soundfile
-from .source import Source, check_file, empty, printable
+from callmood.decode.canonical import Canonicalizer, Rows
+from callmood.decode.ffmpeg_source import find_ffmpeg, open_ffmpeg, raw_options
+from callmood.decode.losses import lost_s
+from callmood.decode.soundfile_source import open_soundfile
+from callmood.decode.source import Source, check_file, empty
+from callmood.errors import RecordingError
+from callmood.terminal import printable
+from callmood.types import Audio, Recording
 
 __all__ = ["decode", "decode_file", "find_ffmpeg"]
 

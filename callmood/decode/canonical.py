@@ -9,8 +9,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import Floats
-from .source import Source
+from callmood.decode.source import Source
+from callmood.types import Floats
 
 MEMORY_S = 30 * 60
 """Longer recordings lie in an unlinked temporary file instead of memory."""

@@ -16,9 +16,10 @@ from typing import IO
 
 import numpy as np
 
-from ..errors import RecordingError
-from ..types import Floats
-from .source import Source, block_frames, check_format, empty, printable
+from callmood.decode.source import Source, block_frames, check_format, empty
+from callmood.errors import RecordingError
+from callmood.terminal import printable
+from callmood.types import Floats
 
 HUNG_S = 60.0
 """A child that gives no block for this long is killed."""

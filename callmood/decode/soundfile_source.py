@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..types import Floats
-from .source import Source, block_frames, check_format
+from callmood.decode.source import Source, block_frames, check_format
+from callmood.terminal import quiet_stderr
+from callmood.types import Floats
 
 _UNKNOWN_FRAMES = 2**62
 """libsndfile gives SF_COUNT_MAX where a header leaves the length open."""
-
-_stderr_lock = threading.Lock()
 
 
 @contextmanager
@@ -29,7 +26,7 @@ def open_soundfile(path: Path) -> Iterator[Source | None]:
     # By descriptor: libsndfile then goes by content alone, and any file name will do.
     with path.open("rb") as file:
         try:
-            with _quiet_stderr():
+            with quiet_stderr():
                 handle = soundfile.SoundFile(file.fileno(), mode="r", closefd=False)
         except (soundfile.LibsndfileError, ValueError):
             yield None
@@ -51,7 +48,7 @@ def _blocks(handle: Any, source: Source) -> Iterator[Floats]:
 
     frames = block_frames(rate_hz=source.rate_hz, channels=source.channels)
     # Only libmpg123 talks, so other formats leave the process's stderr alone.
-    hush = _quiet_stderr if handle.format == "MP3" or "MPEG" in handle.subtype else nullcontext
+    hush = quiet_stderr if handle.format == "MP3" or "MPEG" in handle.subtype else nullcontext
     while True:
         try:
             with hush():
@@ -62,22 +59,3 @@ def _blocks(handle: Any, source: Source) -> Iterator[Floats]:
         if not len(block):
             return
         yield block
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Point file descriptor 2 elsewhere: libmpg123 prints its warnings on damaged MP3 there, unasked."""
-    with _stderr_lock:
-        try:
-            saved = os.dup(2)
-        except OSError:  # a daemon may have closed it
-            yield
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)

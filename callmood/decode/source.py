@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import EmptyRecordingError, RecordingError
-from ..types import Floats
+from callmood.errors import EmptyRecordingError, RecordingError
+from callmood.terminal import printable
+from callmood.types import Floats
 
 BLOCK_S = 10.0
 _BLOCK_VALUES = 4_000_000
@@ -33,13 +34,6 @@ class Source:
 
     This, `codec` and `announced_s` are final once `blocks` is exhausted.
     """
-
-
-def printable(text: object) -> str:
-    """`text` with its control characters and undecodable bytes escaped, safe to show in a terminal."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in str(text)
-    )
 
 
 def block_frames(*, rate_hz: int, channels: int) -> int:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from callmood.discover.notices import Notices, shown
+from callmood.discover.notices import Notices
 from callmood.errors import UsageError
+from callmood.terminal import printable
 from callmood.types import CallMetadata, Role
 
 Scalar = str | int | float | bool | None
@@ -183,7 +184,7 @@ def time_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise UsageError(
-            f"The time zone '{shown(name)}' is unknown: give an IANA name such as UTC or Europe/Berlin."
+            f"The time zone '{printable(name)}' is unknown: give an IANA name such as UTC or Europe/Berlin."
         ) from None
 
 

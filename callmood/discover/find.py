@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from callmood.discover.notices import Notices, shown
+from callmood.discover.notices import Notices
 from callmood.discover.sniff import HEAD_BYTES, has_audio_extension, is_audio_content
 from callmood.errors import UsageError
+from callmood.terminal import printable
 
 _MAGIC = frozenset("*?[")
 
@@ -76,14 +77,14 @@ def _expand(given: str | Path, notices: Notices) -> tuple[Path, list[Path]]:
     literal = next((i for i, part in enumerate(path.parts) if _MAGIC & set(part)), None)
     if literal is None:
         raise UsageError(
-            f"The input '{shown(str(given))}' does not exist: give a directory, a file or a glob that does."
+            f"The input '{printable(given)}' does not exist: give a directory, a file or a glob that does."
         )
     base = Path(*path.parts[:literal]).resolve()
     # A set, since two `**` in one glob reach the same entry twice.
     matches = sorted(set(_glob(base, path.parts[literal:], notices)))
     if not matches:
         raise UsageError(
-            f"The glob '{shown(str(given))}' matches nothing: check it, and quote it to keep the shell off."
+            f"The glob '{printable(given)}' matches nothing: check it, and quote it to keep the shell off."
         )
     return base, matches
 

@@ -23,8 +23,9 @@ from pathlib import Path
 
 from callmood.discover.fields import CALL_FIELDS, Facts, read_channel, read_facts, read_role, text_of
 from callmood.discover.find import canonical
-from callmood.discover.notices import Notices, shown
+from callmood.discover.notices import Notices
 from callmood.errors import UsageError
+from callmood.terminal import printable
 from callmood.types import Role
 
 _KNOWN_COLUMNS = frozenset((*CALL_FIELDS, "path", "role", "channel"))
@@ -228,7 +229,7 @@ def _from_csv(path: Path, text: str, notices: Notices) -> _Table:
     header = [_column(name) for name in next(reader, [])]
     named = [name for name in header if name]
     if repeated := sorted({name for name in named if named.count(name) > 1}):
-        raise ValueError(f"it has two columns {shown(repeated[0])}")
+        raise ValueError(f"it has two columns {printable(repeated[0])}")
 
     rows: list[tuple[int, dict[str, object]]] = []
     for cells in reader:
@@ -252,6 +253,6 @@ def _column(name: str) -> str:
 
 def _unusable(path: Path, why: str) -> UsageError:
     return UsageError(
-        f"The metadata file {shown(path)} {shown(why)}: give CSV, JSON lines or Parquet, text in UTF-8,"
+        f"The metadata file {printable(path)} {printable(why)}: give CSV, JSON lines or Parquet, text in UTF-8,"
         " with a column call_id or path."
     )

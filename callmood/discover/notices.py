@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
-def shown(text: str | Path) -> str:
-    """Text that is safe on a terminal: control characters and undecodable bytes become escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+from callmood.terminal import printable
 
 
 class Notices:
@@ -19,7 +16,7 @@ class Notices:
 
     def add(self, what: str, place: str | Path) -> None:
         """`what`: the trouble and the way out, without a full stop; `place`: the file or row that has it."""
-        self._places.setdefault(what, {})[shown(place)] = None
+        self._places.setdefault(what, {})[printable(place)] = None
 
     def sentences(self) -> tuple[str, ...]:
         return tuple(

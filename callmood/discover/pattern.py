@@ -25,8 +25,9 @@ from pathlib import Path
 from string import Formatter
 
 from callmood.discover.fields import UNREADABLE_DATE
-from callmood.discover.notices import Notices, shown
+from callmood.discover.notices import Notices
 from callmood.errors import UsageError
+from callmood.terminal import printable
 
 _DIRECTIVES = {
     "Y": r"\d{4}",
@@ -90,7 +91,7 @@ def compile_pattern(pattern: str) -> NamePattern:
         if name is None:
             continue
         if not name.isidentifier() or conversion:
-            raise _refused(pattern, f"has '{shown(name)}' where a field's name is expected")
+            raise _refused(pattern, f"has '{printable(name)}' where a field's name is expected")
         if spec and name != "started_at":
             raise _refused(pattern, f"has a format for {name}, which only started_at takes")
         if name in fields.values():
@@ -134,7 +135,7 @@ def _date_regex(pattern: str, spec: str) -> str:
     pieces = re.findall(r"%(.?)|([^%]+)", spec, re.DOTALL)
     codes = {code for code, literal in pieces if not literal}
     if unknown := sorted(codes - _DIRECTIVES.keys()):
-        raise _refused(pattern, f"has the unknown date code %{shown(unknown[0])}")
+        raise _refused(pattern, f"has the unknown date code %{printable(unknown[0])}")
     if not (codes & {"Y", "y"} and (("d" in codes and codes & {"m", "b", "B"}) or "j" in codes)):
         raise _refused(pattern, "has a date without a year, a month or a day")
     return "".join(re.escape(literal) if literal else _DIRECTIVES[code] for code, literal in pieces)
@@ -150,5 +151,5 @@ def _parse(text: str, date_format: str, path: Path, notices: Notices) -> datetim
 
 def _refused(pattern: str, why: str) -> UsageError:
     return UsageError(
-        f"The pattern '{shown(pattern)}' {why}: write it like '{{agent_id}}_{{call_id}}', fields in braces."
+        f"The pattern '{printable(pattern)}' {why}: write it like '{{agent_id}}_{{call_id}}', fields in braces."
     )

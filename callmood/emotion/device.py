@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from callmood.errors import EngineUnavailableError
+from callmood.terminal import quiet_stderr
 
 
-def quiet_tensorflow() -> None:
-    """Keep TensorFlow's start-up messages off standard error."""
+def import_tensorflow() -> Any:
+    """TensorFlow, without the messages that its native code prints on being loaded."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with quiet_stderr():
+        import tensorflow
+    return tensorflow
 
 
 def use_device(device: str) -> None:
@@ -23,12 +28,9 @@ def use_device(device: str) -> None:
     EngineUnavailableError
         `gpu` was asked for and TensorFlow sees none.
     """
-    quiet_tensorflow()
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    import tensorflow
-
-    config = tensorflow.config
+    config = import_tensorflow().config
     gpus = config.list_physical_devices("GPU") if device != "cpu" else []
     if device == "gpu" and not gpus:
         raise EngineUnavailableError(

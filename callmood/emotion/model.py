@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from callmood.emotion.device import import_tensorflow
 from callmood.emotion.files import CONFIG, WEIGHTS, verified
 from callmood.emotion.network import STRIDE, NetworkConfig, build_network, pad_frames
 from callmood.emotions import EMOTIONS
@@ -31,6 +32,7 @@ class EmotionModel:
     """
 
     def __init__(self, models: str | Path | None = None) -> None:
+        import_tensorflow()
         config_path, weights = verified(CONFIG, models), verified(WEIGHTS, models)
         config = json.loads(config_path.read_text(encoding="utf-8"))
         if tuple(config["emotions"]) != EMOTIONS:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from callmood.emotion.model import EmotionModel
-from callmood.emotion.score import score_turns
 from callmood.emotions import EMOTIONS
 from callmood.errors import UsageError
-from callmood.types import Audio, Floats, Leg, Recording, Turn
+from callmood.features import FrontEnd, normalize
+from callmood.types import Audio, Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +33,10 @@ class Utterance:
 
 def classify_file(path: Path, *, models: str | Path | None = None) -> Utterance:
     """The emotion of a file; raises `RecordingError` where it cannot be read."""
-    from callmood.decode import decode
+    from callmood.decode import decode_file
 
     model = _model(models)
-    recording = Recording(call_id=path.name, legs=(Leg(path=path),), content_hash="")
-    audio = decode(recording, rate_hz=model.front_end.rate_hz)
-    return _utterance(audio, model, path)
+    return _utterance(decode_file(path, rate_hz=model.front_end.rate_hz), model, path)
 
 
 def predict_utterance(samples: Floats, rate_hz: int, *, models: str | Path | None = None) -> Utterance:
@@ -64,33 +62,36 @@ def predict_utterance(samples: Floats, rate_hz: int, *, models: str | Path | Non
     return _utterance(audio, model, None)
 
 
-def _utterance(audio: Audio, model: EmotionModel, path: Path | None) -> Utterance:
-    from callmood.diarize.vad import speech_regions
+def speech_stretch(mono: Floats, front_end: FrontEnd) -> tuple[Floats, float] | None:
+    """What the network hears of one utterance: normalised MFCC from the first to the last speech.
 
-    mono = audio.samples.mean(axis=0)
-    regions = speech_regions(mono, rate_hz=audio.rate_hz)
+    Returns the frames, shape (frames, n_mfcc), and their length in seconds; None where there is no speech.
+    """
+    from callmood.diarize.vad import speech_probability, speech_regions
+
+    regions = speech_regions(speech_probability(mono), duration_s=len(mono) / front_end.rate_hz)
     if len(regions) == 0:
-        return Utterance(
-            path=path,
-            emotion=None,
-            confidence=None,
-            probabilities=np.full(len(EMOTIONS), np.nan, dtype=np.float32),
-            duration_s=audio.duration_s,
-            speech_s=0.0,
-        )
-    # One turn from the first to the last speech; widened where it is too short to be scored.
-    start_s, end_s = float(regions[0][0]), float(regions[-1][1])
-    frames = model.front_end.mfcc(mono)
-    turn = Turn(speaker="S1", channel=0, start_s=start_s, end_s=max(end_s, start_s + 0.5))
-    probabilities = score_turns([turn], {0: frames}, model, wanted=lambda _: True).turns[0]
-    best = int(probabilities.argmax())
+        return None
+    start_s, end_s = float(regions[0, 0]), float(regions[-1, 1])
+    first, last = front_end.frame_span(start_s, end_s)
+    frames = front_end.mfcc(mono)[first : max(last, first + 1)]
+    return normalize(frames, frames), end_s - start_s
+
+
+def _utterance(audio: Audio, model: EmotionModel, path: Path | None) -> Utterance:
+    probabilities = np.full(len(EMOTIONS), np.nan, dtype=np.float32)
+    heard = speech_stretch(audio.samples.mean(axis=0), model.front_end)
+    if heard is not None:
+        frames, _ = heard
+        probabilities = model.probabilities([frames], [np.array([[0, len(frames)]])])[0][0]
+    best = None if heard is None else int(probabilities.argmax())
     return Utterance(
         path=path,
-        emotion=EMOTIONS[best],
-        confidence=float(probabilities[best]),
+        emotion=None if best is None else EMOTIONS[best],
+        confidence=None if best is None else float(probabilities[best]),
         probabilities=probabilities,
         duration_s=audio.duration_s,
-        speech_s=end_s - start_s,
+        speech_s=0.0 if heard is None else heard[1],
     )
 
 

@@ -1,0 +1,258 @@
+"""The commands: each parses, opens, calls and prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+import callmood
+from callmood.cli import options as opt
+from callmood.cli.output import chosen_format, say, write, write_json
+from callmood.errors import CallmoodError, Exit, UsageError
+from callmood.settings import load_settings
+
+EXIT_CODES = """\
+Exit codes: 0 all done; 1 fatal; 2 wrong usage; 3 finished, but some recordings newly
+failed; 4 another process holds the database; 130 interrupted.
+"""
+
+app = typer.Typer(
+    help="Emotion trajectories and escalation of recorded calls, in a DuckDB database.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help and plain errors: rich would take longer to load than the rest of the program.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program, and exit with its code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A character that the terminal's encoding lacks is no reason to stop.
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        app(args=arguments, prog_name="callmood")
+    except CallmoodError as error:
+        say(f"callmood: {error}")
+        sys.exit(error.exit_code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"callmood {callmood.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Emotion trajectories and escalation of recorded calls, in a DuckDB database."""
+
+
+@app.command()
+def analyze(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATHS", help="Directories (searched recursively), files or globs."),
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Analyze known recordings again.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but warnings and failures.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was done as JSON on standard output.")
+    ] = False,
+    db: opt.Db = None,
+    metadata: opt.Metadata = None,
+    pattern: opt.Pattern = None,
+    timezone: opt.Timezone = None,
+    diarizer: opt.Diarizer = None,
+    speakers: opt.Speakers = None,
+    pyannote_pipeline: opt.PyannotePipeline = None,
+    emotion_for: opt.EmotionFor = None,
+    jobs: opt.Jobs = None,
+    device: opt.Device = None,
+    models: opt.Models = None,
+) -> None:
+    """Analyze recordings into the database; what it already holds is left as it is."""
+    from callmood.cli import summary as told
+    from callmood.cli.progress import progress_shown
+
+    given: dict[str, Any] = {
+        "db": db,
+        "metadata": metadata,
+        "pattern": pattern,
+        "timezone": timezone,
+        "diarizer": diarizer,
+        "speakers": speakers,
+        "pyannote_pipeline": pyannote_pipeline,
+        "emotion_for": emotion_for,
+        "jobs": jobs,
+        "device": device,
+        "models": models,
+    }
+    effective = load_settings(given).settings
+    try:
+        with progress_shown(quiet=quiet) as progress:
+            summary = callmood.analyze(*paths, force=force, progress=progress, **given)
+    except KeyboardInterrupt:
+        say("interrupted; finished recordings are kept, run again to go on")
+        raise typer.Exit(Exit.INTERRUPTED) from None
+    if as_json:
+        write_json(told.as_record(summary))
+    for sentence in told.problems(summary):
+        say(sentence)
+    if not quiet:
+        for sentence in told.outcome(summary, emotion_for=effective.emotion_for):
+            say(sentence)
+    raise typer.Exit(summary.exit_code)
+
+
+ALL_AGENTS = ""
+"""The value of `--agent` where no ID follows it."""
+
+
+class OptionalAgent(TyperCommand):
+    """Lets `--agent` stand without a value, which typer's options do not offer."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        following = [*args, "--"][1:]
+        return super().parse_args(
+            ctx,
+            [
+                f"--agent={ALL_AGENTS}" if arg == "--agent" and after.startswith("-") else arg
+                for arg, after in zip(args, following, strict=True)
+            ],
+        )
+
+
+@app.command(cls=OptionalAgent)
+def report(
+    agent: Annotated[
+        str | None,
+        typer.Option("--agent", metavar="[ID]", help="One row per agent, or one agent in depth."),
+    ] = None,
+    escalations: Annotated[
+        bool, typer.Option("--escalations", help="One row per escalation; with --agent ID, of that agent.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Show the first N rows only.")
+    ] = None,
+    as_json: opt.AsJson = False,
+    as_csv: opt.AsCsv = False,
+    db: opt.Db = None,
+) -> None:
+    """Report on calls (the strongest escalation first), agents or escalations."""
+    from callmood import report as reports
+    from callmood.cli import layouts
+    from callmood.cli.show import show_agent
+
+    output = chosen_format(as_json=as_json, as_csv=as_csv)
+    if escalations and agent == ALL_AGENTS:
+        raise UsageError("--agent without an ID and --escalations are two reports; ask for one of them.")
+    with callmood.connect(db) as connection:
+        if agent:
+            reports.find_agent(connection, agent)
+        if escalations:
+            found = reports.escalations(connection, agent_id=agent, limit=limit)
+            write(found, output, layouts.ESCALATIONS, empty="no escalations")
+        elif agent == ALL_AGENTS:
+            found = reports.agents(connection, limit=limit)
+            write(found, output, layouts.AGENTS, empty=layouts.NO_AGENTS)
+        elif agent:
+            show_agent(connection, agent, output, limit=limit)
+        else:
+            found = reports.calls(connection, limit=limit)
+            write(found, output, layouts.CALLS, empty="no calls yet; run `callmood analyze`")
+
+
+@app.command()
+def show(
+    call: Annotated[
+        str,
+        typer.Argument(metavar="CALL", help="A call_id or its unique beginning, a path or a file name."),
+    ],
+    as_json: opt.AsJson = False,
+    db: opt.Db = None,
+) -> None:
+    """Show one call: its turns, its trajectory and its escalations."""
+    from callmood.cli.show import show_json, show_text
+    from callmood.report import find_call
+
+    with callmood.connect(db) as connection:
+        (show_json if as_json else show_text)(connection, find_call(connection, call))
+
+
+@app.command()
+def sql(
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="One SELECT; docs/schema.md describes tables and views.")
+    ],
+    as_json: opt.AsJson = False,
+    as_csv: opt.AsCsv = False,
+    db: opt.Db = None,
+) -> None:
+    """Query the database in SQL, read-only."""
+    from callmood.report import run_sql
+
+    output = chosen_format(as_json=as_json, as_csv=as_csv)
+    with callmood.connect(db) as connection:
+        write(run_sql(connection, query), output)
+
+
+@app.command()
+def classify(
+    files: Annotated[list[str], typer.Argument(metavar="FILES", help="Recordings of one utterance each.")],
+    as_json: opt.AsJson = False,
+    as_csv: opt.AsCsv = False,
+    models: opt.Models = None,
+) -> None:
+    """Name the emotion of single utterances, without a database."""
+    from callmood.cli.classify import classify_each
+    from callmood.cli.layouts import UTTERANCES
+
+    output = chosen_format(as_json=as_json, as_csv=as_csv)
+    table, errors = classify_each(files, models=load_settings({"models": models}).settings.models)
+    write(table, output, UTTERANCES)
+    for error in errors:
+        say(f"callmood: {error}")
+    raise typer.Exit(Exit.SOME_FAILED if errors else Exit.OK)
+
+
+@app.command()
+def config(as_json: opt.AsJson = False, as_csv: opt.AsCsv = False) -> None:
+    """Show the settings in force, and where each comes from."""
+    from callmood.cli.layouts import SETTINGS
+    from callmood.report import Table
+
+    output = chosen_format(as_json=as_json, as_csv=as_csv)
+    effective = load_settings()
+    rows = ((name, value, effective.sources[name]) for name, value in effective.settings.as_dict().items())
+    write(Table(columns=("name", "value", "source"), rows=rows), output, SETTINGS)
+
+
+@app.command()
+def doctor(
+    as_json: opt.AsJson = False,
+    as_csv: opt.AsCsv = False,
+    db: opt.Db = None,
+    models: opt.Models = None,
+) -> None:
+    """Examine what is installed, what can run here, and what to do about what cannot."""
+    from callmood.cli.layouts import CHECKS
+    from callmood.report import Table
+    from callmood.report.doctor import examine
+
+    output = chosen_format(as_json=as_json, as_csv=as_csv)
+    checks = examine(load_settings({"db": db, "models": models}).settings)
+    rows = ((check.name, check.state, check.found, check.advice) for check in checks)
+    write(Table(columns=("name", "state", "found", "advice"), rows=rows), output, CHECKS)
+    raise typer.Exit(Exit.FATAL if any(check.state == "problem" for check in checks) else Exit.OK)

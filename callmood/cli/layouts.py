@@ -1,0 +1,160 @@
+"""How reports look in a terminal: which columns, and how their numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from callmood.cli.output import Field
+
+Record = Mapping[str, Any]
+
+
+def clock(seconds: float | None) -> str:
+    """Minutes and seconds, with hours where there are any: `3:07`, `1:03:07`."""
+    if seconds is None:
+        return "-"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def who(record: Record) -> str:
+    """A speaker with the role, where that is known: `S2 customer`."""
+    return f"{record['speaker']} {record['role'] or ''}".strip()
+
+
+def _column(name: str) -> Callable[[Record], str]:
+    return lambda record: "" if record[name] is None else str(record[name])
+
+
+def _number(name: str, form: str) -> Callable[[Record], str]:
+    return lambda record: "-" if record[name] is None else format(record[name], form)
+
+
+def _clock(name: str) -> Callable[[Record], str]:
+    return lambda record: clock(record[name])
+
+
+def _minute(name: str) -> Callable[[Record], str]:
+    def show(record: Record) -> str:
+        value = record[name]
+        return value.strftime("%Y-%m-%d %H:%M") if isinstance(value, datetime) else ""
+
+    return show
+
+
+def _mood(record: Record) -> str:
+    if record["mood_start"] is None and record["mood_end"] is None:
+        return "-"
+    start, end = _number("mood_start", "+.2f")(record), _number("mood_end", "+.2f")(record)
+    return f"{start} → {end}"
+
+
+def _status(record: Record) -> str:
+    if record["status"] != "ok":
+        return str(record["status"])
+    return "truncated" if record["truncated"] else ""
+
+
+CALLS = [
+    Field(heading="call", show=_column("call_id")),
+    Field(heading="agent", show=_column("agent_id"), optional=True),
+    Field(heading="started", show=_minute("started_at"), optional=True),
+    Field(heading="length", show=_clock("duration_s"), number=True),
+    Field(heading="mood", show=_mood, number=True),
+    Field(heading="esc", show=_number("escalations", "d"), number=True),
+    Field(heading="score", show=_number("escalation_score", ".2f"), number=True),
+    Field(heading="worst", show=_clock("worst_s"), number=True),
+    Field(heading="status", show=_status, optional=True),
+]
+
+CALL = [
+    CALLS[0],
+    Field(heading="path", show=_column("path")),
+    CALLS[1],
+    Field(heading="customer", show=_column("customer_id")),
+    Field(heading="queue", show=_column("queue")),
+    CALLS[2],
+    CALLS[3],
+    Field(heading="status", show=_status),
+    Field(heading="error", show=_column("error")),
+    Field(heading="mood", show=_mood),
+    Field(heading="mood of", show=_column("mood_of")),
+    Field(heading="escalations", show=CALLS[5].show),
+    CALLS[6],
+    Field(
+        heading="worst moment",
+        show=lambda record: (
+            f"{clock(record['worst_s'])}, {record['worst_speaker']}, "
+            f"negativity {record['worst_negativity']:.2f}"
+            if record["worst_s"] is not None
+            else ""
+        ),
+    ),
+]
+
+AGENTS = [
+    Field(heading="agent", show=_column("agent_id")),
+    Field(heading="calls", show=_number("calls", "d"), number=True),
+    Field(heading="hours", show=_number("hours", ".2f"), number=True),
+    Field(
+        heading="escalated",
+        show=lambda record: f"{record['calls_escalated']} of {record['calls_scored']}",
+        number=True,
+    ),
+    Field(heading="rate", show=_number("escalation_rate", ".0%"), number=True),
+    Field(
+        heading="recovered",
+        show=lambda record: f"{record['escalations_recovered']} of {record['escalations']}",
+        number=True,
+    ),
+    Field(heading="mood change", show=_number("mood_change_mean", "+.2f"), number=True),
+    Field(heading="negativity", show=_number("negativity_mean", ".2f"), number=True),
+    Field(heading="talk share", show=_number("talk_share_mean", ".0%"), number=True),
+]
+
+ESCALATIONS = [
+    Field(heading="call", show=_column("call_id")),
+    Field(heading="agent", show=_column("agent_id"), optional=True),
+    Field(heading="queue", show=_column("queue"), optional=True),
+    Field(heading="who", show=who),
+    Field(heading="began", show=_clock("onset_s"), number=True),
+    Field(heading="peak", show=_clock("peak_s"), number=True),
+    Field(heading="length", show=_clock("length_s"), number=True),
+    Field(heading="height", show=_number("height", ".2f"), number=True),
+    Field(heading="recovered", show=lambda record: "yes" if record["recovered"] else "no"),
+]
+
+NO_AGENTS = "no call says who its agent was; tell it with `callmood analyze --metadata FILE` or --pattern"
+
+TURNS = [
+    Field(heading="from", show=_clock("start_s"), number=True),
+    Field(heading="to", show=_clock("end_s"), number=True),
+    Field(heading="who", show=who),
+    Field(heading="emotion", show=lambda record: record["emotion"] or "-"),
+    Field(heading="confidence", show=_number("confidence", ".0%"), number=True),
+    Field(heading="negativity", show=_number("negativity", ".2f"), number=True),
+]
+
+UTTERANCES = [
+    Field(heading="path", show=_column("path")),
+    Field(heading="emotion", show=lambda record: record["emotion"] or "no speech"),
+    Field(heading="confidence", show=_number("confidence", ".0%"), number=True),
+    Field(heading="length", show=_number("duration_s", ".1f"), number=True),
+    Field(heading="speech", show=_number("speech_s", ".1f"), number=True),
+]
+
+SETTINGS = [
+    Field(heading="setting", show=_column("name")),
+    Field(heading="value", show=_column("value")),
+    Field(heading="from", show=_column("source")),
+]
+
+CHECKS = [
+    Field(heading="what", show=_column("name")),
+    Field(heading="state", show=_column("state")),
+    Field(heading="found", show=_column("found")),
+    Field(heading="what to do", show=_column("advice"), optional=True),
+]

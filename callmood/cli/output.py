@@ -1,0 +1,202 @@
+"""Writing to the terminal: tables, JSON, CSV and sentences, all of them safe to show, pipe and open."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from callmood.errors import UsageError
+from callmood.terminal import printable
+
+if TYPE_CHECKING:
+    from callmood.report import Table
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters that make spreadsheets run a text as a formula."""
+
+
+class Format(Enum):
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One column of a table for people: its heading, and what it shows of a record."""
+
+    heading: str
+    show: Callable[[Mapping[str, Any]], str]
+    number: bool = False
+    """Aligned right, never wrapped."""
+    optional: bool = False
+    """Left out where no record has it."""
+
+
+def chosen_format(*, as_json: bool, as_csv: bool) -> Format:
+    """The format that the options name."""
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude one another; give one of them.")
+    return Format.JSON if as_json else Format.CSV if as_csv else Format.TABLE
+
+
+def write(
+    table: Table, output: Format, fields: Sequence[Field] | None = None, *, empty: str = "no rows"
+) -> None:
+    """Print a table: all its columns as JSON or CSV, `fields` (default: all columns) for people.
+
+    `empty` is the sentence that people get, on standard error, where there are no rows.
+    """
+    if output is Format.JSON:
+        emit(_json_lines(table.records()))
+    elif output is Format.CSV:
+        emit(_csv_lines(table))
+    elif records := list(table.records()):
+        write_table(records, fields or plain_fields(table.columns))
+    else:
+        say(empty)
+
+
+def write_json(value: Any) -> None:
+    """Print one JSON value."""
+    emit([json.dumps(_jsonable(value), indent=2) + "\n"])
+
+
+def write_table(records: Sequence[Mapping[str, Any]], fields: Sequence[Field]) -> None:
+    """Print records as a table as wide as the terminal, or as wide as it needs to be in a pipe."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    texts = [[printable(field.show(record)) for field in fields] for record in records]
+    shown = [i for i, field in enumerate(fields) if not field.optional or any(row[i] for row in texts)]
+    table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for field in (fields[i] for i in shown):
+        table.add_column(
+            Text(printable(field.heading)),
+            justify="right" if field.number else "left",
+            no_wrap=field.number,
+            overflow="fold",
+        )
+    for row in texts:
+        table.add_row(*(Text(row[i]) for i in shown))
+    is_terminal = sys.stdout.isatty()
+    buffer = io.StringIO()
+    Console(
+        file=buffer,
+        force_terminal=is_terminal,
+        color_system="standard" if is_terminal and not os.environ.get("NO_COLOR") else None,
+        width=terminal_width() if is_terminal else 100_000,
+        legacy_windows=False,
+    ).print(table)
+    emit(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
+
+
+def write_record(record: Mapping[str, Any], fields: Sequence[Field]) -> None:
+    """Print one record, a line for each field that it has."""
+    texts = [(field.heading, printable(field.show(record))) for field in fields]
+    width = max(len(heading) for heading, _ in texts)
+    emit(f"{heading:<{width}}  {text}\n" for heading, text in texts if text)
+
+
+def plain_fields(columns: Iterable[str]) -> list[Field]:
+    """Fields that show columns as they are."""
+    return [_plain_field(name) for name in columns]
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; 80 where there is none."""
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def emit(lines: Iterable[str]) -> None:
+    """Write to standard output; a reader that has gone (`| head`) ends the writing, not the program."""
+    try:
+        for line in lines:
+            sys.stdout.write(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at exit; that must find a place to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(sentence: str) -> None:
+    """Write one sentence to standard error."""
+    print(printable(sentence), file=sys.stderr, flush=True)
+
+
+def _plain_field(name: str) -> Field:
+    return Field(heading=name, show=lambda record: _plain(record[name]))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    """A value as CSV holds it."""
+    value = _jsonable(value)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _json_lines(records: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """A JSON list, one object per line."""
+    before = "["
+    for record in records:
+        yield f"{before}\n{json.dumps(_jsonable(record))}"
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
+
+
+def _csv_lines(table: Table) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([_no_formula(name) for name in table.columns])
+    for row in table.rows:
+        yield _drain(buffer)
+        writer.writerow([_no_formula(value) if isinstance(value, str) else _text(value) for value in row])
+    yield _drain(buffer)
+
+
+def _drain(buffer: io.StringIO) -> str:
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return text
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _jsonable(value: Any) -> Any:
+    """A value of the database as JSON knows it: times in ISO 8601, what is no finite number as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (float, Decimal)):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    return str(value)

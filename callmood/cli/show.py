@@ -1,0 +1,94 @@
+"""One call, or one agent, in depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from callmood.cli import layouts
+from callmood.cli.output import (
+    Format,
+    emit,
+    plain_fields,
+    terminal_width,
+    write,
+    write_json,
+    write_record,
+    write_table,
+)
+from callmood.report import agents, call, calls, escalations, speakers, trajectory, trajectory_peaks, turns
+from callmood.results.schema import Connection
+from callmood.terminal import printable
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+_MAX_BINS = 100
+
+
+def show_json(connection: Connection, call_id: str) -> None:
+    """Print what the views hold of one call, by the names of the views."""
+    (summary,) = call(connection, call_id).records()
+    write_json(
+        {
+            "call_summary": summary,
+            "speaker_summary": list(speakers(connection, call_id).records()),
+            "turns": list(turns(connection, call_id).records()),
+            "trajectory": list(trajectory(connection, call_id).records()),
+            "escalations": list(escalations(connection, call_id=call_id).records()),
+        }
+    )
+
+
+def show_text(connection: Connection, call_id: str) -> None:
+    """Print one call for people."""
+    (summary,) = call(connection, call_id).records()
+    write_record(summary, layouts.CALL)
+    records = list(turns(connection, call_id).records())
+    if records:
+        emit(["\nTurns\n"])
+        write_table(records, layouts.TURNS)
+        emit(_trajectory_lines(connection, summary))
+    records = list(escalations(connection, call_id=call_id).records())
+    if records:
+        emit(["\nEscalations\n"])
+        write_table(records, layouts.ESCALATIONS[3:])
+
+
+def show_agent(connection: Connection, agent_id: str, output: Format, *, limit: int | None) -> None:
+    """Print one agent's row of `agent_summary` with that agent's calls; as CSV, the calls alone."""
+    found = calls(connection, agent_id=agent_id, limit=limit)
+    if output is Format.CSV:
+        write(found, output)
+        return
+    (summary,) = agents(connection, agent_id=agent_id).records()
+    if output is Format.JSON:
+        write_json([{**summary, "call_summary": list(found.records())}])
+    else:
+        write_record(summary, plain_fields(summary))
+        emit(["\n"])
+        write(found, output, layouts.CALLS)
+
+
+def _trajectory_lines(connection: Connection, summary: dict[str, Any]) -> list[str]:
+    """Each speaker's negativity over the call, as a line of bars with the time below."""
+    speaker_column = 14
+    # No finer than a second, so that windows, half a second apart, leave no gaps.
+    bins = max(1, min(int(summary["duration_s"]), _MAX_BINS, terminal_width() - speaker_column))
+    bars: dict[str, list[str]] = {}
+    for peak in trajectory_peaks(connection, summary["call_id"], bins=bins).records():
+        bar = bars.setdefault(layouts.who(peak), [" "] * bins)
+        bar[peak["bin"]] = bar_of(peak["negativity_smooth"])
+    if not bars:
+        return []
+    end = layouts.clock(summary["duration_s"])
+    return [
+        f"\nNegativity over time ({_LEVELS[0]} none, {_LEVELS[-1]} certain)\n",
+        *(
+            f"{printable(name):<{speaker_column}}{''.join(bar).rstrip()}\n"
+            for name, bar in sorted(bars.items())
+        ),
+        f"{'':<{speaker_column}}{'0:00':<{max(bins - len(end), 5)}}{end}\n",
+    ]
+
+
+def bar_of(value: float) -> str:
+    """The bar whose height stands for a value in [0, 1]."""
+    return _LEVELS[min(int(value * len(_LEVELS)), len(_LEVELS) - 1)]

@@ -1,0 +1,102 @@
+"""What a run of `analyze` did, in sentences and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from callmood.api import RunSummary
+from callmood.types import CallResult
+
+SHOWN = 20
+"""Failures, and warnings, that are told one by one."""
+
+_NOT_OK = "callmood sql \"SELECT path, status, error FROM calls WHERE status <> 'ok' OR truncated\""
+
+
+def problems(summary: RunSummary) -> list[str]:
+    """Warnings and failures, one sentence each, the first of each kind only where there are many."""
+    failed = [result.error or f"{result.recording.path}: {result.status}." for result in summary.failures]
+    cut = [
+        f"{result.recording.path}: {_lost_s(result):.1f} s of it did not decode; the rest was analyzed."
+        for result in summary.truncated
+    ]
+    return [
+        *(f"warning: {warning}" for warning in summary.warnings[:SHOWN]),
+        *_more(len(summary.warnings), "see them all with --json"),
+        *(failed + cut)[:SHOWN],
+        *_more(len(failed + cut), f"see `{_NOT_OK}`"),
+    ]
+
+
+def outcome(summary: RunSummary, *, emotion_for: str) -> list[str]:
+    """What was done, left out and kept."""
+    sentences = []
+    if summary.skipped:
+        sentences.append(f"skipped {_count(summary.skipped, 'file')} without audio")
+    if summary.duplicates:
+        sentences.append(f"left out {_count(summary.duplicates, 'file')} with the content of another")
+    if summary.other_settings:
+        sentences.append(
+            f"{_count(summary.other_settings, 'recording')} had been analyzed with other settings or another "
+            "model and stayed as they were; --force analyzes them again"
+        )
+    if summary.analyzed:
+        known = f"; {summary.already_known} already known" if summary.already_known else ""
+        cut = f", {len(summary.truncated)} truncated" if summary.truncated else ""
+        sentences += [
+            _WHOSE[emotion_for],
+            f"analyzed {_count(summary.analyzed, 'recording')} ({summary.audio_s / 3600:.1f} h) "
+            f"in {summary.wall_s:.0f} s; {len(summary.failures)} failed{cut}{known}",
+        ]
+    elif summary.already_known:
+        sentences.append(f"nothing new: {_count(summary.already_known, 'recording')} already known")
+    else:
+        sentences.append("no recordings found")
+    return sentences
+
+
+def as_record(summary: RunSummary) -> dict[str, Any]:
+    """The summary as `analyze --json` prints it."""
+    return {
+        "run_id": summary.run_id,
+        "found": summary.found,
+        "analyzed": summary.analyzed,
+        "already_known": summary.already_known,
+        "failed": len(summary.failures),
+        "truncated": len(summary.truncated),
+        "skipped": summary.skipped,
+        "duplicates": summary.duplicates,
+        "other_settings": summary.other_settings,
+        "audio_s": summary.audio_s,
+        "wall_s": summary.wall_s,
+        "exit_code": int(summary.exit_code),
+        "failures": [
+            _identity(result) | {"status": result.status, "error": result.error}
+            for result in summary.failures
+        ],
+        "truncations": [_identity(result) | {"lost_s": _lost_s(result)} for result in summary.truncated],
+        "warnings": list(summary.warnings),
+    }
+
+
+_WHOSE = {
+    "everyone": "emotions of everyone were inferred; --emotion-for customer leaves agents out",
+    "customer": "emotions of customers alone were inferred, of nobody whose role is unknown",
+    "agent": "emotions of agents alone were inferred, of nobody whose role is unknown",
+}
+
+
+def _more(count: int, advice: str) -> list[str]:
+    return [f"and {count - SHOWN} more; {advice}"] if count > SHOWN else []
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _lost_s(result: CallResult) -> float:
+    return result.analysis.lost_s if result.analysis else 0.0
+
+
+def _identity(result: CallResult) -> dict[str, str]:
+    return {"call_id": result.recording.call_id, "path": str(result.recording.path)}

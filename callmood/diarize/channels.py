@@ -1,0 +1,88 @@
+"""The diarizer for two-channel calls: each channel is one speaker."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from callmood.diarize.engine import (
+    MAX_PAUSE_S,
+    MIN_TURN_S,
+    Regions,
+    join_regions,
+    mark_overlap,
+    require_telephone_rate,
+)
+from callmood.diarize.vad import RATE_HZ, STEP, STEP_S, speech_probability, speech_regions
+from callmood.errors import EngineUnavailableError
+from callmood.types import Audio, Floats, Turn
+
+ECHO_DB = 15.0
+"""Cross-talk and line echo are at least this far below the voice that they copy."""
+ECHO_CORRELATION = 0.7
+"""... and their level follows that voice's: least correlation of the two levels in dB."""
+ECHO_DELAY_S = 0.25
+"""... at most this much later (a telephone line's round trip)."""
+_CONTEXT_S = 0.3
+"""Taken on either side of a region, so that a short one has enough levels to correlate."""
+_FLOOR = 1e-8
+"""Mean square (-80 dBFS) below which level is line noise."""
+
+
+class ChannelsDiarizer:
+    """Voice activity per channel; the left one is S1, the right one S2."""
+
+    name = "channels 1"
+
+    def __call__(self, audio: Audio) -> tuple[Turn, ...]:
+        """Turns of both channels, ordered by start.
+
+        Raises EngineUnavailableError for audio of one channel.
+        """
+        require_telephone_rate(audio, RATE_HZ)
+        if audio.channels != 2:
+            raise EngineUnavailableError(
+                "The diarizer `channels` needs two channels with different content and this recording has "
+                "one; use --diarizer builtin or auto."
+            )
+        levels = [level_db(channel) for channel in audio.samples]
+        turns = []
+        for channel, samples in enumerate(audio.samples):
+            regions = speech_regions(speech_probability(samples), duration_s=audio.duration_s)
+            own = np.array(
+                [not is_echo(region, levels[channel], levels[1 - channel]) for region in regions], dtype=bool
+            )
+            for start_s, end_s in join_regions(regions[own], max_pause_s=MAX_PAUSE_S, min_s=MIN_TURN_S):
+                turns.append(
+                    Turn(
+                        speaker=f"S{channel + 1}", channel=channel, start_s=float(start_s), end_s=float(end_s)
+                    )
+                )
+        return mark_overlap(turns)
+
+
+def level_db(samples: Floats) -> Floats:
+    """Level of each 32 ms of one channel in dBFS, floored at -80: shape (n,) to (n // 256,)."""
+    steps = samples[: len(samples) // STEP * STEP].reshape(-1, STEP)
+    power = np.einsum("ij,ij->i", steps, steps) / STEP
+    level: Floats = (10.0 * np.log10(np.maximum(power, _FLOOR))).astype(np.float32)
+    return level
+
+
+def is_echo(region: Regions, level: Floats, other: Floats) -> bool:
+    """Whether what a channel carries in `region` (start, end) is a faint copy of the other channel.
+
+    `level` and `other` are the levels of the two channels per 32 ms (see `level_db`).
+    """
+    first = max(0, int((region[0] - _CONTEXT_S) / STEP_S))
+    last = min(len(level), int((region[1] + _CONTEXT_S) / STEP_S) + 1)
+    copy = level[first:last]
+    for delay in range(int(ECHO_DELAY_S / STEP_S) + 1):
+        voice = other[max(0, first - delay) : last - delay]
+        late = copy[len(copy) - len(voice) :]
+        if len(voice) < 3 or voice.std() == 0 or late.std() == 0:
+            continue
+        # Power, not dB, averages to the level of the voice: pauses must not count.
+        below_db = 10.0 * np.log10(np.mean(10 ** (voice / 10)) / np.mean(10 ** (late / 10)))
+        if below_db >= ECHO_DB and np.corrcoef(late, voice)[0, 1] >= ECHO_CORRELATION:
+            return True
+    return False

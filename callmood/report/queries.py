@@ -1,0 +1,262 @@
+"""The reports' queries, each returning columns and rows as the view holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from callmood.errors import UsageError
+from callmood.results.schema import Connection
+
+_FETCH_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Table:
+    """The answer to a query."""
+
+    columns: tuple[str, ...]
+    """Different from one another: a repeated name gets `_2`, `_3`, ..."""
+    rows: Iterator[tuple[Any, ...]]
+    """Read from the database as they are asked for, once."""
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The rows, by column name."""
+        return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
+
+
+def calls(connection: Connection, *, agent_id: str | None = None, limit: int | None = None) -> Table:
+    """`call_summary`, the strongest escalation first; of one agent, or of all calls."""
+    return _select(
+        connection,
+        """
+        SELECT * FROM call_summary WHERE $agent_id IS NULL OR agent_id = $agent_id
+        ORDER BY escalation_score DESC NULLS LAST, worst_negativity DESC NULLS LAST, call_id
+        LIMIT $limit
+        """,
+        agent_id=agent_id,
+        limit=limit,
+    )
+
+
+def agents(connection: Connection, *, agent_id: str | None = None, limit: int | None = None) -> Table:
+    """`agent_summary`, the highest share of escalated calls first; of one agent, or of all."""
+    return _select(
+        connection,
+        """
+        SELECT * FROM agent_summary WHERE $agent_id IS NULL OR agent_id = $agent_id
+        ORDER BY escalation_rate DESC NULLS LAST, agent_id
+        LIMIT $limit
+        """,
+        agent_id=agent_id,
+        limit=limit,
+    )
+
+
+def escalations(
+    connection: Connection,
+    *,
+    agent_id: str | None = None,
+    call_id: str | None = None,
+    limit: int | None = None,
+) -> Table:
+    """`escalations`, the highest first; of one agent, of one call, or all."""
+    return _select(
+        connection,
+        """
+        SELECT * FROM escalations
+        WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND ($call_id IS NULL OR call_id = $call_id)
+        ORDER BY height DESC, call_id, onset_s
+        LIMIT $limit
+        """,
+        agent_id=agent_id,
+        call_id=call_id,
+        limit=limit,
+    )
+
+
+def call(connection: Connection, call_id: str) -> Table:
+    """The row of `call_summary` for one call."""
+    return _select(connection, "SELECT * FROM call_summary WHERE call_id = $call_id", call_id=call_id)
+
+
+def speakers(connection: Connection, call_id: str) -> Table:
+    """`speaker_summary` of one call."""
+    return _select(
+        connection, "SELECT * FROM speaker_summary WHERE call_id = $call_id ORDER BY speaker", call_id=call_id
+    )
+
+
+def turns(connection: Connection, call_id: str) -> Table:
+    """`turns` of one call, in the order of time."""
+    return _select(
+        connection, "SELECT * FROM turns WHERE call_id = $call_id ORDER BY turn_index", call_id=call_id
+    )
+
+
+def trajectory(connection: Connection, call_id: str) -> Table:
+    """`trajectory` of one call, in the order of time."""
+    return _select(
+        connection, "SELECT * FROM trajectory WHERE call_id = $call_id ORDER BY t_s, speaker", call_id=call_id
+    )
+
+
+def trajectory_peaks(connection: Connection, call_id: str, *, bins: int) -> Table:
+    """The highest `negativity_smooth` of `trajectory` in each of `bins` equal parts of a call.
+
+    Columns: speaker, role, bin (from 0), negativity_smooth. A part in which a speaker has no window has no
+    row.
+    """
+    return _select(
+        connection,
+        """
+        SELECT t.speaker, t.role,
+               least(CAST(floor(t.t_s / c.duration_s * $bins) AS INTEGER), $bins - 1) AS bin,
+               max(t.negativity_smooth) AS negativity_smooth
+        FROM trajectory AS t JOIN call_summary AS c USING (call_id)
+        WHERE call_id = $call_id
+        GROUP BY ALL ORDER BY ALL
+        """,
+        call_id=call_id,
+        bins=bins,
+    )
+
+
+def find_agent(connection: Connection, agent_id: str) -> str:
+    """`agent_id`, after checking that it has calls; raises UsageError that names the nearest ones."""
+    found = _select(connection, "SELECT 1 FROM agent_summary WHERE agent_id = $agent_id", agent_id=agent_id)
+    if list(found.rows):
+        return agent_id
+    near = _nearest(connection, "SELECT agent_id FROM agent_summary", agent_id)
+    if not near:
+        raise UsageError(
+            f"There is no agent {agent_id!r}: no call says who its agent was; tell it with "
+            "`callmood analyze --metadata FILE` or --pattern."
+        )
+    raise UsageError(
+        f"There is no agent {agent_id!r}; the nearest are {_listed(near)}, and `callmood report --agent` "
+        "lists all."
+    )
+
+
+def find_call(connection: Connection, name: str) -> str:
+    """The call_id that is meant by a call_id, a path, a file name, or the unique beginning of a call_id.
+
+    Raises
+    ------
+    UsageError
+        No call, or more than one, is meant.
+    """
+    paths = {"path": name, "absolute": str(Path(name).resolve())}
+    for condition, arguments in (
+        ("call_id = $id", {"id": name}),
+        ("path IN ($path, $absolute)", paths),
+        ("ends_with(path, '/' || $path)", {"path": name}),
+        ("starts_with(call_id, $id)", {"id": name}),
+    ):
+        found = _select(
+            connection,
+            f"SELECT call_id FROM call_summary WHERE {condition} ORDER BY call_id LIMIT 6",  # noqa: S608
+            **arguments,
+        )
+        ids = [str(row[0]) for row in found.rows]
+        if len(ids) == 1:
+            return ids[0]
+        if ids:
+            raise UsageError(f"{name!r} could be any of {_listed(ids)}; give the whole call_id.")
+    near = _nearest(connection, "SELECT call_id FROM call_summary", name)
+    if not near:
+        raise UsageError(
+            f"There is no call {name!r}: the database holds no calls yet; run `callmood analyze`."
+        )
+    raise UsageError(
+        f"There is no call {name!r}; the nearest are {_listed(near)}, and `callmood report` lists all."
+    )
+
+
+def run_sql(connection: Connection, sql: str) -> Table:
+    """The answer to one SELECT (or DESCRIBE, SHOW, SUMMARIZE).
+
+    Raises
+    ------
+    UsageError
+        There is more than one statement, one that reads nothing, or one that DuckDB refuses; while rows are
+        read, too.
+    """
+    import duckdb
+
+    with _sql_errors():
+        statements = connection.extract_statements(sql)
+    if not statements:
+        raise UsageError("The query is empty; write a SELECT, such as SELECT * FROM call_summary.")
+    if len(statements) > 1:
+        raise UsageError(
+            f"callmood sql takes one statement, and there are {len(statements)}; run one after the other."
+        )
+    if statements[0].type != duckdb.StatementType.SELECT:
+        raise UsageError(
+            f"callmood sql only reads, and this is a statement of kind {statements[0].type.name}; write a "
+            "SELECT."
+        )
+    with _sql_errors():
+        return _select(connection, sql)
+
+
+def _select(connection: Connection, sql: str, **arguments: Any) -> Table:
+    # A cursor of its own, so that the rows of one answer can still be read when the next query is made.
+    cursor = connection.cursor()
+    cursor.execute(sql, arguments or None)
+    return Table(columns=_distinct([column[0] for column in cursor.description]), rows=_rows(cursor))
+
+
+def _rows(cursor: Connection) -> Iterator[tuple[Any, ...]]:
+    while True:
+        with _sql_errors():
+            rows = cursor.fetchmany(_FETCH_ROWS)
+        if not rows:
+            return
+        yield from rows
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    distinct: list[str] = []
+    for name in names:
+        unused, number = name, 1
+        while unused in distinct:
+            number += 1
+            unused = f"{name}_{number}"
+        distinct.append(unused)
+    return tuple(distinct)
+
+
+def _nearest(connection: Connection, names: str, wanted: str) -> list[str]:
+    """Up to three of the names that a query gives in its only column, the most similar first."""
+    found = _select(
+        connection,
+        f"SELECT name FROM ({names}) AS names(name) "  # noqa: S608 - queries of this module
+        "ORDER BY jaro_winkler_similarity(lower(name), lower($wanted)) DESC, name LIMIT 3",
+        wanted=wanted,
+    )
+    return [str(row[0]) for row in found.rows]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown} and others" if len(names) > 5 else shown
+
+
+@contextmanager
+def _sql_errors() -> Iterator[None]:
+    """Tell DuckDB's errors as one sentence, without the quotation of the statement that follows them."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
+    except duckdb.Error as error:
+        reason = " ".join(str(error).split("\nLINE ")[0].split())
+        raise UsageError(f"The query cannot be answered: {reason}") from error

@@ -1,0 +1,36 @@
+"""Text that is safe on a terminal, and libraries that write to it unasked."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_stderr_lock = threading.Lock()
+
+
+def printable(text: object) -> str:
+    """`text` with control characters and undecodable bytes escaped: nothing in it can steer a terminal."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in str(text)
+    )
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Point file descriptor 2 elsewhere: for native libraries that print there and offer no way to be quiet."""
+    with _stderr_lock:
+        try:
+            saved = os.dup(2)
+        except OSError:  # a daemon may have closed it
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
