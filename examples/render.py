@@ -74,7 +74,9 @@ OUTAGE = (
     Line(1, "My internet has been down since yesterday evening, and I work from home."),
     Line(0, "I am sorry about that. Have you tried to restart the router?"),
     Line(1, "I restarted it five times! Please do not read me the list again!", raised=True),
-    Line(1, "I have lost a whole day of work, and nobody there can tell me when it will be back!", raised=True),
+    Line(
+        1, "I have lost a whole day of work, and nobody there can tell me when it will be back!", raised=True
+    ),
     Line(0, "You are right, I can see an outage in your area. A team is working on it."),
     Line(1, "And when will it be fixed? I need a time, not a story!", raised=True),
     Line(0, "The estimate is six this evening. I can send you a message when it is done."),

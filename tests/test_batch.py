@@ -106,7 +106,9 @@ def test_turns_of_the_two_channel_call_match_its_script(analyzed) -> None:
 
 def test_a_mono_call_has_two_speakers_without_roles(analyzed) -> None:
     database, _ = analyzed
-    found = rows(database, "SELECT count(DISTINCT speaker), count(role) FROM turns WHERE call_id = 'outage-0419'")
+    found = rows(
+        database, "SELECT count(DISTINCT speaker), count(role) FROM turns WHERE call_id = 'outage-0419'"
+    )
 
     assert found == [(2, 0)]
 
@@ -188,7 +190,8 @@ def test_under_customer_nobody_else_is_scored(tmp_path: Path) -> None:
     ]
     assert rows(database, "SELECT emotion_for FROM runs") == [("customer",)]
     assert rows(
-        database, "SELECT count(*) FROM windows JOIN turns USING (call_id, turn_index) WHERE role <> 'customer'"
+        database,
+        "SELECT count(*) FROM windows JOIN turns USING (call_id, turn_index) WHERE role <> 'customer'",
     ) == [(0,)]
 
 

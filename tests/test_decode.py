@@ -14,7 +14,7 @@ import soundfile
 import soxr
 from audio import cut, encode, ffmpeg, tone, voice, write_wav
 
-from callmood.decode import canonical, decode, decode_file, ffmpeg_source, find_ffmpeg, soundfile_source
+from callmood.decode import canonical, decode, decode_file, ffmpeg_source, find_ffmpeg
 from callmood.errors import EmptyRecordingError, RecordingError
 from callmood.types import Audio, Leg, Recording
 
@@ -368,7 +368,7 @@ def test_a_decoder_without_stderr_still_decodes(monkeypatch: pytest.MonkeyPatch,
     def closed(descriptor: int) -> int:
         raise OSError(9, "Bad file descriptor")
 
-    monkeypatch.setattr(soundfile_source.os, "dup", closed)
+    monkeypatch.setattr(os, "dup", closed)
     check_tone(decode_file(write_wav(tmp_path / "x.wav", tone()), rate_hz=8000))
 
 

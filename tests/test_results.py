@@ -77,7 +77,9 @@ def test_agent_summary_counts_scored_calls_only(database: Path) -> None:
 
 
 def test_an_escalation_that_lasts_is_as_long_as_the_rest_of_the_call(database: Path) -> None:
-    row = one(database, "SELECT agent_id, end_s, length_s, recovered FROM escalations WHERE call_id = 'call-1'")
+    row = one(
+        database, "SELECT agent_id, end_s, length_s, recovered FROM escalations WHERE call_id = 'call-1'"
+    )
 
     assert row == ("alice", None, 9.0, False)
 

@@ -30,7 +30,15 @@ def test_valence_and_arousal_are_expectations() -> None:
 
 @pytest.mark.parametrize(
     ("emotion", "negativity"),
-    [("neutral", 0), ("happy", 0), ("surprised", 0), ("sad", 1), ("angry", 1), ("fearful", 1), ("disgust", 1)],
+    [
+        ("neutral", 0),
+        ("happy", 0),
+        ("surprised", 0),
+        ("sad", 1),
+        ("angry", 1),
+        ("fearful", 1),
+        ("disgust", 1),
+    ],
 )
 def test_negativity_is_the_probability_of_the_four_negative_emotions(emotion: str, negativity: int) -> None:
     assert affect_of(certain(emotion)).negativity[0] == negativity
