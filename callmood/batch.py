@@ -14,8 +14,8 @@ from pathlib import Path
 from callmood.api import Progress, RunSummary
 from callmood.discover import discover
 from callmood.discover.identity import told_apart
-from callmood.emotion.files import CONFIG, WEIGHTS, models_hash, verified
 from callmood.errors import WorkerDiedError
+from callmood.model_files import CONFIG, WEIGHTS, models_hash, verified
 from callmood.results.store import KnownCall, Run, Store, path_text
 from callmood.settings import Settings
 from callmood.types import CallResult, Recording

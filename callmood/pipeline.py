@@ -44,6 +44,7 @@ def load_engines(settings: Settings) -> Engines:
             speakers=settings.speaker_count,
             pyannote_pipeline=settings.pyannote_pipeline,
             device=settings.device,
+            models=settings.models,
         ),
         model=EmotionModel(settings.models),
         emotion_for=settings.emotion_for,

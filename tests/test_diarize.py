@@ -19,6 +19,7 @@ from callmood.diarize.engine import engine_for, join_regions, make_diarizer, mar
 from callmood.diarize.rttm import read_rttm
 from callmood.diarize.vad import STEP, VadSettings, speech_probability, speech_regions
 from callmood.errors import EngineUnavailableError, ModelError, UsageError
+from callmood.model_files import SPEAKER, verified
 from callmood.types import Audio, Floats, Turn
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -260,7 +261,7 @@ def test_viterbi_takes_a_change_only_where_it_pays_its_cost() -> None:
 def test_posteriors_agree_with_scipy() -> None:
     from scipy.stats import multivariate_normal
 
-    model = builtin.load_model(builtin.model_path())
+    model = builtin.load_model(verified(SPEAKER))
     frames = np.random.default_rng(0).normal(size=(3, builtin.N_FEATURES)).astype(np.float32)
     density = np.array(
         [
@@ -283,7 +284,7 @@ def test_a_missing_or_damaged_model_is_named(tmp_path: Path, content: bytes | No
 
 def test_a_model_that_holds_a_pickle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "speaker.npz"
-    arrays = dict(vars(builtin.load_model(builtin.model_path())))
+    arrays = dict(vars(builtin.load_model(verified(SPEAKER))))
     np.savez(path, **{**arrays, "weights": np.array([print], dtype=object)})
     with pytest.raises(ModelError):
         builtin.load_model(path)

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from callmood.emotion.files import (
+from callmood.emotion.model import EmotionModel
+from callmood.emotion.network import STRIDE
+from callmood.errors import ModelError
+from callmood.model_files import (
     CONFIG,
     MANIFEST,
     WEIGHTS,
@@ -18,9 +21,6 @@ from callmood.emotion.files import (
     models_hash,
     verified,
 )
-from callmood.emotion.model import EmotionModel
-from callmood.emotion.network import STRIDE
-from callmood.errors import ModelError
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.emotion.files import WEIGHTS
 from callmood.emotion.model import EmotionModel
+from callmood.model_files import WEIGHTS
 from callmood.types import Floats
 from training.conditions import make_condition
 from training.corpora import label_indices

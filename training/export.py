@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from callmood.emotion.files import CONFIG, MANIFEST, WEIGHTS
 from callmood.emotions import EMOTIONS
+from callmood.model_files import CONFIG, MANIFEST, WEIGHTS
 
 LICENCE = (
     "CC BY-NC-SA 4.0 (trained on RAVDESS, TESS and SAVEE, which are for non-commercial use, and on CREMA-D)"

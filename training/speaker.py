@@ -28,7 +28,7 @@ HELD_OUT = frozenset(
 """Speakers kept out of the training, for `benchmarks/diarization.py`."""
 
 GAUSSIANS = 64
-DIMENSIONS = 64
+DIMENSIONS = 48
 SHRINKAGE = 2.0
 """Of the within-speaker covariance towards its mean variance; chosen on the held-out speakers."""
 WINDOW = 150

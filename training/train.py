@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.emotion.files import WEIGHTS
 from callmood.emotion.network import NetworkConfig, build_network
 from callmood.emotions import EMOTIONS
 from callmood.features import FrontEnd, normalize
+from callmood.model_files import WEIGHTS
 from callmood.types import Floats
 from training.corpora import CORPORA, Clip, label_indices, read_manifest, speaker_folds
 from training.data import Batches, collate, speech_span

@@ -8,7 +8,6 @@ of a second that adds what each speaker's voice sounds like in this very call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from callmood.diarize.engine import (
 )
 from callmood.diarize.vad import RATE_HZ, speech_probability, speech_regions
 from callmood.errors import ModelError
+from callmood.model_files import SPEAKER, verified
 from callmood.types import Audio, Floats, Turn
 
 HOP_S = 0.01
@@ -76,16 +76,8 @@ class SpeakerModel:
     """Shape (K * F, D): within-speaker variance is about one in each of the D dimensions."""
 
 
-def model_path() -> Path:
-    """Where the weights lie: inside the installed package, else in the source tree."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "models" / "speaker" / "speaker.npz"
-    return installed if installed.exists() else package.parent / "models" / "speaker" / "speaker.npz"
-
-
-@cache
 def load_model(path: Path) -> SpeakerModel:
-    """The weights in `path`, read once per process. Raises ModelError where they are missing or damaged."""
+    """The weights in `path`. Raises ModelError where they are missing or damaged."""
     import zipfile
 
     try:
@@ -105,9 +97,13 @@ class BuiltinDiarizer:
 
     name = "builtin 1"
 
-    def __init__(self, *, speakers: int | None = 2) -> None:
-        """`speakers` is the number of people, None to tell one from two."""
+    def __init__(self, *, speakers: int | None = 2, models: str | Path | None = None) -> None:
+        """`speakers` is the number of people, None to tell one from two; `models` the folder of the models.
+
+        Raises ModelError where the model is missing, damaged or not the recorded one.
+        """
         self._speakers = speakers
+        self._model = load_model(verified(SPEAKER, models))
 
     def __call__(self, audio: Audio) -> tuple[Turn, ...]:
         """Turns ordered by start; all by one speaker where there is too little speech to tell."""
@@ -116,9 +112,8 @@ class BuiltinDiarizer:
         regions = speech_regions(speech_probability(samples), duration_s=audio.duration_s)
         if not len(regions):
             return ()
-        model = load_model(model_path())
-        spoken = [_Spoken.of(samples, region, model) for region in regions]
-        return _turns(spoken, _centroids(spoken, model, self._speakers), model)
+        spoken = [_Spoken.of(samples, region, self._model) for region in regions]
+        return _turns(spoken, _centroids(spoken, self._model, self._speakers), self._model)
 
 
 @dataclass(frozen=True)
@@ -311,30 +306,28 @@ def _voices(spoken: list[_Spoken], path: Ints) -> Floats:
     The Gaussians are those of the frames that `path` gives to each speaker, so this knows line and voice
     as they are today. No columns where a speaker of the path has too few frames to tell.
     """
-    frames = np.concatenate([part.frames for part in spoken]).astype(np.float64)
     steps = [-(-len(part.frames) // _FINE_HOP) for part in spoken]
-    first_step = np.cumsum([0, *steps[:-1]])
-    step = np.concatenate(
-        [
-            first + np.arange(len(part.frames)) // _FINE_HOP
-            for first, part in zip(first_step, spoken, strict=True)
-        ]
-    )
-    label = path[step]
-    if np.bincount(label).min() < _MIN_VOICE_FRAMES:
+    labels = [
+        np.repeat(states, _FINE_HOP)[: len(part.frames)]
+        for part, states in zip(spoken, np.split(path, np.cumsum(steps)[:-1]), strict=True)
+    ]
+    if np.bincount(np.concatenate(labels)).min() < _MIN_VOICE_FRAMES:
         return np.zeros((len(path), 0), dtype=np.float32)
-    everyone = np.cov(frames.T)
+    everyone = np.cov(np.concatenate([part.frames for part in spoken]).T, dtype=np.float32)
     voices = []
-    for speaker in range(label.max() + 1):
-        own = frames[label == speaker]
-        # A thousand frames' worth of everyone's covariance keeps that of a short voice invertible.
-        covariance = (np.cov(own.T) * len(own) + everyone * _COVARIANCE_PRIOR) / (
-            len(own) + _COVARIANCE_PRIOR
+    for speaker in range(path.max() + 1):
+        own = np.concatenate(
+            [part.frames[label == speaker] for part, label in zip(spoken, labels, strict=True)]
         )
-        root = np.linalg.cholesky(covariance)
-        away = np.linalg.solve(root, (frames - own.mean(axis=0)).T)
-        log_p = -0.5 * np.sum(away**2, axis=0) - np.log(np.diag(root)).sum()
-        voices.append(_FRAME_WEIGHT * np.bincount(step, weights=log_p))
+        # A thousand frames' worth of everyone's covariance keeps that of a short voice invertible.
+        covariance = np.cov(own.T, dtype=np.float32) * len(own) + everyone * _COVARIANCE_PRIOR
+        whiten = np.linalg.inv(np.linalg.cholesky(covariance / (len(own) + _COVARIANCE_PRIOR)))
+        center, volume = own.mean(axis=0), np.log(np.diag(whiten)).sum()
+        log_p = [volume - 0.5 * np.sum(((part.frames - center) @ whiten.T) ** 2, axis=1) for part in spoken]
+        voices.append(
+            np.concatenate([np.add.reduceat(p, np.arange(0, len(p), _FINE_HOP)) for p in log_p])
+            * _FRAME_WEIGHT
+        )
     return np.column_stack(voices).astype(np.float32)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -35,7 +36,12 @@ class Diarizer(Protocol):
 
 
 def make_diarizer(
-    engine: str, *, speakers: int | None, pyannote_pipeline: str | None = None, device: str = "cpu"
+    engine: str,
+    *,
+    speakers: int | None,
+    pyannote_pipeline: str | None = None,
+    device: str = "cpu",
+    models: str | Path | None = None,
 ) -> Diarizer:
     """The engine of that name (one of `ENGINES`), which can be called for any number of recordings.
 
@@ -50,11 +56,13 @@ def make_diarizer(
         raise UsageError(f"--speakers {speakers} is not possible; give 1 or more, or `auto`.")
     match engine:
         case "auto":
-            return AutoDiarizer(mono=BuiltinDiarizer(speakers=speakers), stereo=ChannelsDiarizer())
+            return AutoDiarizer(
+                mono=BuiltinDiarizer(speakers=speakers, models=models), stereo=ChannelsDiarizer()
+            )
         case "channels":
             return ChannelsDiarizer()
         case "builtin":
-            return BuiltinDiarizer(speakers=speakers)
+            return BuiltinDiarizer(speakers=speakers, models=models)
         case "pyannote":
             from callmood.diarize.pyannote import PyannoteDiarizer
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callmood.emotion.device import import_tensorflow
-from callmood.emotion.files import CONFIG, WEIGHTS, verified
 from callmood.emotion.network import STRIDE, NetworkConfig, build_network, pad_frames
 from callmood.emotions import EMOTIONS
 from callmood.errors import ModelError
 from callmood.features import FrontEnd
+from callmood.model_files import CONFIG, WEIGHTS, verified
 from callmood.types import Floats
 
 _BATCH_FRAMES = 24_000

@@ -40,7 +40,7 @@ def examine(settings: Settings) -> list[Check]:
         _ffmpeg(),
         _gpu(settings),
         _channels(),
-        _builtin(),
+        _builtin(settings),
         _pyannote(settings),
         *_models(settings),
         _database(settings),
@@ -104,11 +104,11 @@ def _channels() -> Check:
     )
 
 
-def _builtin() -> Check:
-    from callmood.diarize.builtin import load_model, model_path
+def _builtin(settings: Settings) -> Check:
+    from callmood.diarize.builtin import BuiltinDiarizer
 
     try:
-        load_model(model_path())
+        BuiltinDiarizer(models=settings.models)
     except CallmoodError as error:
         return Check(name="diarizer builtin", state="problem", found=str(error))
     return Check(name="diarizer builtin", state="ok", found="for one-channel recordings")
@@ -143,7 +143,7 @@ def _is_cached(hub_id: str) -> bool:
 
 
 def _models(settings: Settings) -> Iterator[Check]:
-    from callmood.emotion.files import describe_models
+    from callmood.model_files import describe_models
 
     try:
         files = describe_models(settings.models)

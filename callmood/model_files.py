@@ -12,6 +12,7 @@ from callmood.errors import ModelError
 MANIFEST = "manifest.json"
 CONFIG = "emotion.json"
 WEIGHTS = "emotion.weights.h5"
+SPEAKER = "speaker/speaker.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ def models_folder(models: str | Path | None = None) -> Path:
     """`models`, or the folder that callmood ships: inside the installed package, else in the repository."""
     if models is not None:
         return Path(models)
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parent
     installed = package / "models"
     return installed if installed.is_dir() else package.parent / "models"
 
