@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from callmood.emotions import EMOTIONS
+from callmood.model_files import models_folder
 from callmood.results.store import Run, Store
 from callmood.trajectory import affect_of
 from callmood.types import (
@@ -100,6 +102,12 @@ def make_result(call_id: str = "call-1", **metadata: object) -> CallResult:
             ),
         ),
     )
+
+
+@pytest.fixture
+def model_copy(tmp_path: Path) -> Path:
+    """A copy of the shipped models, to be changed."""
+    return Path(shutil.copytree(models_folder(), tmp_path / "models"))
 
 
 @pytest.fixture

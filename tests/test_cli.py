@@ -26,7 +26,7 @@ from callmood.cli.layouts import clock
 from callmood.cli.progress import lines, progress_shown
 from callmood.cli.reference import reference
 from callmood.cli.show import bar_of
-from callmood.errors import DatabaseBusyError, ModelError, RecordingError
+from callmood.errors import DatabaseBusyError, RecordingError
 from callmood.results.store import Store
 from callmood.types import CallResult
 
@@ -135,7 +135,7 @@ def test_the_environment_names_the_database_and_the_option_beats_it(
 # Report
 
 
-def test_report_prints_a_row_per_call_within_100_columns(reading: Run, database: Path) -> None:
+def test_report_prints_a_row_per_call_within_125_columns(reading: Run, database: Path) -> None:
     with Store(database) as store:
         store.write(
             make_result("0123456789abcdef", agent_id="charlotte", started_at=NOON),
@@ -144,10 +144,11 @@ def test_report_prints_a_row_per_call_within_100_columns(reading: Run, database:
         )
     code, out, err = reading("report")
     assert (code, err) == (0, "")
-    assert max(len(line) for line in out.splitlines()) <= 100
+    assert max(len(line) for line in out.splitlines()) <= 125
     heading, *rows = (line.split() for line in out.splitlines())
     assert heading == [
         "call",
+        "file",
         "agent",
         "started",
         "length",
@@ -159,8 +160,8 @@ def test_report_prints_a_row_per_call_within_100_columns(reading: Run, database:
     ]
     assert [row[0] for row in rows] == ["0123456789abcdef", "call-1", "call-3", "call-2"]
     # Valence is +0.81 for happy, which starts the customer's call; the end is half neutral, half angry.
-    assert rows[1][1:] == ["alice", "0:30", "+0.81", "→", "-0.25", "1", "0.75", "0:27"]
-    assert rows[3][1:] == ["alice", "-", "-", "-", "-", "-", "unreadable"]
+    assert rows[1][1:] == ["call-1.wav", "alice", "0:30", "+0.81", "→", "-0.25", "1", "0.75", "0:27"]
+    assert rows[3][1:] == ["call-2.wav", "alice", "-", "-", "-", "-", "-", "unreadable"]
 
 
 def test_columns_that_no_row_has_are_left_out_of_tables_only(reading: Run) -> None:
@@ -663,23 +664,11 @@ def test_config_says_where_each_setting_comes_from(run: Run, monkeypatch: pytest
     assert ["jobs", "3", "callmood.toml"] in rows
 
 
-@pytest.fixture
-def models(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
-    """What the model manifest is said to hold: one good file, to begin with."""
-    from callmood.emotion import files
-
-    described = [SimpleNamespace(name="emotion.weights.h5", path=Path("/models/emotion.weights.h5"), ok=True)]
-    monkeypatch.setattr(files, "describe_models", lambda _: described)
-    return described
-
-
 def checks(out: str) -> dict[str, dict[str, str]]:
     return {check["name"]: check for check in json.loads(out)}
 
 
-def test_doctor_is_content_where_the_default_path_works(
-    run: Run, models: list[SimpleNamespace], database: Path
-) -> None:
+def test_doctor_is_content_where_the_default_path_works(run: Run, database: Path) -> None:
     code, out, _ = run("doctor", "--json", "--db", database)
     found = checks(out)
     assert code == 0, out
@@ -700,9 +689,10 @@ def test_doctor_does_not_load_tensorflow() -> None:
     assert done.stderr.strip() == ""
 
 
-def test_doctor_exits_with_1_where_a_model_was_changed(run: Run, models: list[SimpleNamespace]) -> None:
-    models[0].ok = False
-    code, out, _ = run("doctor", "--json")
+def test_doctor_exits_with_1_where_a_model_was_changed(run: Run, model_copy: Path) -> None:
+    with (model_copy / "emotion.weights.h5").open("ab") as stream:
+        stream.write(b"x")
+    code, out, _ = run("doctor", "--json", "--models", model_copy)
     check = checks(out)["model emotion.weights.h5"]
     assert code == 1
     assert check["state"] == "problem"
@@ -711,25 +701,17 @@ def test_doctor_exits_with_1_where_a_model_was_changed(run: Run, models: list[Si
     assert checks(out)["database"]["state"] == "ok"
 
 
-def test_doctor_tells_a_missing_manifest_and_a_broken_database(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from callmood.emotion import files
-
-    def no_manifest(_: object) -> None:
-        raise ModelError("manifest.json: no readable model manifest; reinstall callmood.")
-
-    monkeypatch.setattr(files, "describe_models", no_manifest)
+def test_doctor_tells_a_missing_manifest_and_a_broken_database(run: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.duckdb").write_text("no database")
-    code, out, _ = run("doctor", "--json", "--db", tmp_path / "broken.duckdb")
+    code, out, _ = run("doctor", "--json", "--db", tmp_path / "broken.duckdb", "--models", tmp_path)
     found = checks(out)
     assert code == 1
-    assert found["models"]["found"] == "manifest.json: no readable model manifest; reinstall callmood."
+    assert "manifest.json: no readable model manifest" in found["models"]["found"]
     assert found["database"]["state"] == "problem"
 
 
 def test_doctor_minds_pyannote_only_where_it_is_chosen(
-    run: Run, models: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CALLMOOD_PYANNOTE_PIPELINE", str(tmp_path / "nowhere"))
     code, out, _ = run("doctor", "--json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from callmood.model_files import (
     MANIFEST,
     WEIGHTS,
     describe_models,
-    models_folder,
     models_hash,
     verified,
 )
@@ -26,16 +24,6 @@ from callmood.model_files import (
 @pytest.fixture(scope="module")
 def model() -> EmotionModel:
     return EmotionModel()
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    for name in (CONFIG, WEIGHTS):
-        shutil.copy(models_folder() / name, tmp_path / name)
-    record = json.loads((models_folder() / MANIFEST).read_text())["files"]
-    files = {name: record[name] for name in (CONFIG, WEIGHTS)}
-    (tmp_path / MANIFEST).write_text(json.dumps({"files": files}))
-    return tmp_path
 
 
 def frames(n: int, seed: int = 0) -> np.ndarray:
@@ -50,12 +38,12 @@ def test_every_shipped_file_is_recorded_and_unchanged() -> None:
     assert all(file.licence for file in files)
 
 
-def test_changed_weights_are_refused(copy: Path) -> None:
-    with (copy / WEIGHTS).open("ab") as stream:
+def test_changed_weights_are_refused(model_copy: Path) -> None:
+    with (model_copy / WEIGHTS).open("ab") as stream:
         stream.write(b"x")
 
     with pytest.raises(ModelError, match=r"emotion\.weights\.h5.*SHA-256"):
-        EmotionModel(copy)
+        EmotionModel(model_copy)
 
 
 def test_a_folder_without_models_names_the_way_out(tmp_path: Path) -> None:
@@ -63,13 +51,13 @@ def test_a_folder_without_models_names_the_way_out(tmp_path: Path) -> None:
         verified(CONFIG, tmp_path)
 
 
-def test_the_hash_of_the_models_follows_their_content(copy: Path) -> None:
-    before = models_hash(copy)
-    manifest = json.loads((copy / MANIFEST).read_text())
+def test_the_hash_of_the_models_follows_their_content(model_copy: Path) -> None:
+    before = models_hash(model_copy)
+    manifest = json.loads((model_copy / MANIFEST).read_text())
     manifest["files"][WEIGHTS]["sha256"] = "0" * 64
-    (copy / MANIFEST).write_text(json.dumps(manifest))
+    (model_copy / MANIFEST).write_text(json.dumps(manifest))
 
-    assert models_hash(copy) != before
+    assert models_hash(model_copy) != before
 
 
 def test_probabilities_sum_to_one(model: EmotionModel) -> None:

@@ -35,6 +35,21 @@ def speech_span(mfcc: Floats) -> tuple[int, int]:
     return int(loud[0]), int(loud[-1]) + 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """How often each random choice is made when an example is drawn."""
+
+    clean: float = 0.25
+    """The clip as it is, rather than through a random line."""
+    whole: float = 0.2
+    """With its leading and trailing silence."""
+    alone: float = 0.5
+    """Normalised over this utterance alone, rather than over what the speaker says in the "call": the network
+    must serve single files and whole calls."""
+    crop: float = 0.5
+    """A random stretch of it rather than all."""
+
+
 @dataclass(kw_only=True)
 class Batches:
     """Random training batches over some clips of a bank; batch b of epoch e is always the same."""
@@ -47,7 +62,7 @@ class Batches:
     embeddings: Floats
     """Shape (len(members), d): what the auxiliary head is to match; rows may be NaN (not known)."""
     batch_size: int
-    batches_per_epoch: int
+    draw: Draw
     seed: int
     _spans: list[tuple[float, float]] = field(init=False)
     _sums: list[tuple[Floats, Floats, Floats]] = field(init=False)
@@ -87,14 +102,13 @@ class Batches:
 
     def _example(self, member: int, rng: np.random.Generator) -> Floats:
         """One normalised crop, shape (frames, n_mfcc)."""
-        version = 0 if rng.random() < 0.25 else int(rng.integers(1, self.bank.versions))
-        if rng.random() < 0.8:
-            frames = self._speech(version, member)
-        else:
+        draw = self.draw
+        version = 0 if rng.random() < draw.clean else int(rng.integers(1, self.bank.versions))
+        if rng.random() < draw.whole:
             frames = self.bank.frames[version][self.members[member]].astype(np.float32)
-        # Normalised over this utterance alone, or over what the speaker says in the "call": the network
-        # must serve single files and whole calls.
-        if rng.random() < 0.5:
+        else:
+            frames = self._speech(version, member)
+        if rng.random() < draw.alone:
             out = normalize(frames, frames)
         else:
             peers = self._peers[self.bank.clips[self.members[member]].speaker]
@@ -103,7 +117,7 @@ class Batches:
             mean = total / count
             out = (frames - mean) / np.maximum(np.sqrt(np.maximum(square / count - mean**2, 0.0)), 1e-3)
         length = len(out)
-        if rng.random() < 0.5 and length > MIN_FRAMES:
+        if rng.random() < draw.crop and length > MIN_FRAMES:
             length = int(rng.integers(MIN_FRAMES, length + 1))
         length = min(length, MAX_FRAMES)
         start = int(rng.integers(len(out) - length + 1))

@@ -25,7 +25,7 @@ class Teacher:
     probabilities: Floats
     """Shape (n, 7), from a classifier that never heard the clip's fold."""
     embeddings: Floats
-    """Shape (n, EMBEDDING_SIZE): whitened principal components of the activations."""
+    """Shape (n, EMBEDDING_SIZE): principal components of the activations, of mean variance 1."""
 
 
 def learn_teacher(
@@ -43,7 +43,7 @@ def learn_teacher(
     fold_of
         Shape (len(clips),): the fold of each clip's speaker.
     """
-    key = json.dumps([[clip.file for clip in clips], fold_of.tolist(), EMBEDDING_SIZE])
+    key = json.dumps([[clip.file for clip in clips], fold_of.tolist(), EMBEDDING_SIZE, "unwhitened"])
     stored = cache / f"teacher-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not stored.exists():
         teacher = _learn(clips, activations, fold_of)
@@ -77,6 +77,7 @@ def _learn(clips: Sequence[Clip], activations: Path, fold_of: NDArray[np.int64])
         row[:, model.classes_] = model.predict_proba(layers[rows[tell]])
         probabilities[tell] = row
     embeddings = np.full((len(clips), EMBEDDING_SIZE), np.nan, dtype=np.float32)
-    whitened = make_pipeline(StandardScaler(), PCA(EMBEDDING_SIZE, whiten=True, random_state=0))
-    embeddings[known] = whitened.fit_transform(layers[rows[known]])
+    components = make_pipeline(StandardScaler(), PCA(EMBEDDING_SIZE, random_state=0))
+    projected = components.fit_transform(layers[rows[known]])
+    embeddings[known] = projected / projected.std()
     return Teacher(probabilities=probabilities, embeddings=embeddings)

@@ -19,7 +19,7 @@ from callmood.features import FrontEnd, normalize
 from callmood.model_files import WEIGHTS
 from callmood.types import Floats
 from training.corpora import CORPORA, Clip, label_indices, read_manifest, speaker_folds
-from training.data import Batches, collate, speech_span
+from training.data import Batches, Draw, collate, speech_span
 from training.export import write_models
 from training.features import Bank, feature_bank
 from training.teacher import Teacher, learn_teacher
@@ -35,11 +35,12 @@ class Recipe:
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     front_end: FrontEnd = field(default_factory=FrontEnd)
+    draw: Draw = field(default_factory=Draw)
     versions: int = 6
     """Versions of each clip in the feature bank: the clip as it is, and the others through random lines."""
     epochs: int = 40
-    batch_size: int = 64
-    batches_per_epoch: int = 160
+    batch_size: int = 32
+    batches_per_epoch: int = 320
     learning_rate: float = 2e-3
     weight_decay: float = 2e-2
     ema: float = 0.998
@@ -52,7 +53,14 @@ class Recipe:
     seed: int = 1
 
 
-QUICK = Recipe(versions=2, epochs=6, batches_per_epoch=80)
+QUICK = Recipe(versions=2, epochs=6, batches_per_epoch=160)
+
+
+def changed(recipe: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy of a (nested) frozen dataclass with one field changed."""
+    if len(path) > 1:
+        value = changed(getattr(recipe, path[0]), path[1:], value)
+    return replace(recipe, **{path[0]: value})
 
 
 def make_targets(clips: Sequence[Clip], teacher: Teacher | None, recipe: Recipe) -> Floats:
@@ -81,7 +89,7 @@ def fit(bank: Bank, members: NDArray[np.int64], teacher: Teacher | None, recipe:
         targets=targets,
         embeddings=embeddings,
         batch_size=recipe.batch_size,
-        batches_per_epoch=recipe.batches_per_epoch,
+        draw=recipe.draw,
         seed=recipe.seed,
     )
 
@@ -179,6 +187,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change the recipe, such as --set network.dropout=0.1 --set draw.crop=0.3",
+    )
     parser.add_argument("--quick", action="store_true", help="a short run, to see that everything works")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
@@ -189,6 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = replace(QUICK if options.quick else Recipe(), seed=options.seed)
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
+    for change in options.set:
+        name, _, value = change.partition("=")
+        recipe = changed(recipe, name.split("."), json.loads(value))
     clips = all_clips(options.corpora, options.corpus or CORPORA)
     bank = feature_bank(
         clips,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from callmood.cli.output import Field
@@ -58,32 +59,40 @@ def _status(record: Record) -> str:
     return "truncated" if record["truncated"] else ""
 
 
+_CALL_ID = Field(heading="call", show=_column("call_id"))
+_AGENT = Field(heading="agent", show=_column("agent_id"), optional=True)
+_STARTED = Field(heading="started", show=_minute("started_at"), optional=True)
+_LENGTH = Field(heading="length", show=_clock("duration_s"), number=True)
+_ESCALATIONS = Field(heading="esc", show=_number("escalations", "d"), number=True)
+_SCORE = Field(heading="score", show=_number("escalation_score", ".2f"), number=True)
+
 CALLS = [
-    Field(heading="call", show=_column("call_id")),
-    Field(heading="agent", show=_column("agent_id"), optional=True),
-    Field(heading="started", show=_minute("started_at"), optional=True),
-    Field(heading="length", show=_clock("duration_s"), number=True),
+    _CALL_ID,
+    Field(heading="file", show=lambda record: Path(record["path"]).name),
+    _AGENT,
+    _STARTED,
+    _LENGTH,
     Field(heading="mood", show=_mood, number=True),
-    Field(heading="esc", show=_number("escalations", "d"), number=True),
-    Field(heading="score", show=_number("escalation_score", ".2f"), number=True),
+    _ESCALATIONS,
+    _SCORE,
     Field(heading="worst", show=_clock("worst_s"), number=True),
     Field(heading="status", show=_status, optional=True),
 ]
 
 CALL = [
-    CALLS[0],
+    _CALL_ID,
     Field(heading="path", show=_column("path")),
-    CALLS[1],
+    _AGENT,
     Field(heading="customer", show=_column("customer_id")),
     Field(heading="queue", show=_column("queue")),
-    CALLS[2],
-    CALLS[3],
+    _STARTED,
+    _LENGTH,
     Field(heading="status", show=_status),
     Field(heading="error", show=_column("error")),
     Field(heading="mood", show=_mood),
     Field(heading="mood of", show=_column("mood_of")),
-    Field(heading="escalations", show=CALLS[5].show),
-    CALLS[6],
+    Field(heading="escalations", show=_ESCALATIONS.show),
+    _SCORE,
     Field(
         heading="worst moment",
         show=lambda record: (

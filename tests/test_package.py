@@ -1,0 +1,54 @@
+"""What an installed callmood consists of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_installs_one_package(wheel_files: set[str]) -> None:
+    top = {name.split("/")[0] for name in wheel_files if ".dist-info" not in name}
+
+    assert top == {"callmood"}
+
+
+def test_the_wheel_carries_the_models(wheel_files: set[str]) -> None:
+    assert {
+        "callmood/models/manifest.json",
+        "callmood/models/emotion.json",
+        "callmood/models/emotion.weights.h5",
+        "callmood/models/speaker/speaker.npz",
+    } <= wheel_files
+
+
+def test_importing_callmood_loads_nothing_heavy() -> None:
+    heavy = {"tensorflow", "keras", "librosa", "torch", "pandas", "duckdb", "numpy", "soundfile", "rich"}
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import callmood, sys; print(' '.join(sys.modules))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+
+    assert "callmood.api" in loaded
+    assert heavy.isdisjoint(loaded)
