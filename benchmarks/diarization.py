@@ -26,8 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
-from callmood.diarize.engine import Diarizer, join_regions, make_diarizer
+from callmood.diarize.engine import Diarizer, make_diarizer
 from callmood.diarize.rttm import read_rttm
+from callmood.diarize.turns import join_regions
 from callmood.diarize.vad import RATE_HZ
 from callmood.types import Audio, Floats, Turn
 from training.speaker import HELD_OUT, loud_parts, read_speech

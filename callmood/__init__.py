@@ -5,7 +5,8 @@
 >>> callmood.connect("callmood.duckdb").sql("SELECT * FROM call_summary")  # doctest: +SKIP
 """
 
-from callmood.api import Progress, RunSummary, analyze, classify, connect, predict
+from callmood.api import analyze, classify, connect, predict
+from callmood.run import Progress, RunSummary
 from callmood.settings import Settings
 
 __version__ = "0.1.0"

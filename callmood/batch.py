@@ -11,12 +11,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from callmood.api import Progress, RunSummary
 from callmood.discover import discover
 from callmood.discover.identity import told_apart
 from callmood.errors import WorkerDiedError
 from callmood.model_files import CONFIG, WEIGHTS, models_hash, verified
 from callmood.results.store import KnownCall, Run, Store, path_text
+from callmood.run import Progress, RunSummary
 from callmood.settings import Settings
 from callmood.types import CallResult, Recording
 

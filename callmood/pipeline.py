@@ -9,9 +9,11 @@ import numpy as np
 
 from callmood.decode import decode
 from callmood.diarize.engine import Diarizer, engine_for, make_diarizer
+from callmood.diarize.turns import mixed
 from callmood.emotion.score import HOP_S, ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.settings import Settings
+from callmood.terminal import printable
 from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
 from callmood.types import Analysis, Audio, CallResult, Escalation, Recording, Role, Turn, Windows
 
@@ -53,29 +55,32 @@ def load_engines(settings: Settings) -> Engines:
 
 def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
     """The outcome for one recording; what is wrong with the recording becomes its status, never an exception."""
+    name = printable(recording.path)
     try:
         audio = decode(recording, rate_hz=engines.model.front_end.rate_hz)
-        analysis = analyze_audio(audio, recording, engines)
     except RecordingError as error:
         return CallResult(recording=recording, status=error.status, error=str(error))
+    try:
+        analysis = analyze_audio(audio, recording, engines)
+    except RecordingError as error:
+        return CallResult(recording=recording, status=error.status, error=f"{name}: {error}")
     except CallmoodError:
         raise
     except Exception as error:
-        sentence = f"{recording.path}: analysis failed ({type(error).__name__}: {error}); please report this."
+        sentence = f"{name}: analysis failed ({type(error).__name__}: {error}); please report this."
         return CallResult(recording=recording, status="failed", error=sentence)
     if not analysis.turns:
         return CallResult(recording=recording, status="no_speech", analysis=analysis)
     lost = None
     if analysis.lost_s > 0:
-        lost = (
-            f"{recording.path}: truncated, the last {analysis.lost_s:.1f} s did not decode; fetch it again."
-        )
+        lost = f"{name}: truncated, the last {analysis.lost_s:.1f} s did not decode; fetch it again."
     return CallResult(recording=recording, status="ok", error=lost, analysis=analysis)
 
 
 def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analysis:
     """Turns, scores, trajectory and escalations of canonical audio; a pure function of its arguments."""
     diarizer = engine_for(engines.diarizer, audio)
+    audio = audio if diarizer.by_channel else mixed(audio)
     turns = assign_roles(diarizer(audio), audio, recording)
     scores = _score(turns, audio, engines)
     windows = _trajectory(scores, turns)

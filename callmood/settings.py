@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 
 from callmood.errors import UsageError
 
+DIARIZERS: tuple[str, ...] = ("auto", "channels", "builtin", "pyannote")
+
 _RESULT = {"decides_results": True}
 """Metadata of the fields whose change would change what a recording's analysis says."""
 
@@ -39,7 +41,7 @@ class Settings:
         default="auto",
         metadata={
             **_RESULT,
-            "choices": ("auto", "channels", "builtin", "pyannote"),
+            "choices": DIARIZERS,
             "help": "Who spoke when: auto takes channels for two-channel audio, else builtin.",
         },
     )

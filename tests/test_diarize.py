@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from callmood.diarize import builtin, channels, vad
 from callmood.diarize.channels import ChannelsDiarizer
-from callmood.diarize.engine import engine_for, join_regions, make_diarizer, mark_overlap
+from callmood.diarize.engine import engine_for, make_diarizer
 from callmood.diarize.rttm import read_rttm
+from callmood.diarize.turns import join_regions, mark_overlap
 from callmood.diarize.vad import STEP, VadSettings, speech_probability, speech_regions
-from callmood.errors import EngineUnavailableError, ModelError, UsageError
+from callmood.errors import EngineUnavailableError, ModelError, RecordingError, UsageError
 from callmood.model_files import SPEAKER, verified
 from callmood.types import Audio, Floats, Turn
 
@@ -182,7 +183,7 @@ def test_a_quiet_party_who_talks_over_a_loud_one_keeps_the_turn() -> None:
 
 
 def test_one_channel_is_refused_with_the_way_out() -> None:
-    with pytest.raises(EngineUnavailableError, match="--diarizer builtin or auto"):
+    with pytest.raises(RecordingError, match="--diarizer builtin or auto"):
         ChannelsDiarizer()(audio(silence(1.0)[None]))
 
 

@@ -252,12 +252,6 @@ def test_two_at_once_are_two_turns_that_overlap(diarizer: PyannoteDiarizer) -> N
 
 
 @needs_pyannote
-def test_of_two_channels_a_turn_names_the_one_it_is_heard_in(diarizer: PyannoteDiarizer) -> None:
-    turns = diarizer(call((1, 0.5, 2.5), (0, 3.0, 5.0), duration_s=6.0, channels=2))
-
-    assert [(turn.speaker, turn.channel) for turn in turns] == [("S1", 1), ("S2", 0)]
-
-
 @needs_pyannote
 def test_the_number_of_speakers_is_the_one_given(pipeline: Path) -> None:
     alone = PyannoteDiarizer(pipeline=str(pipeline), speakers=1)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from callmood.api import Progress
 from callmood.cli.output import say
+from callmood.run import Progress
 
 LINE_EVERY_S = 30.0
 

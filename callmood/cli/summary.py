@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from callmood.api import RunSummary
+from callmood.run import RunSummary
 from callmood.types import CallResult
 
 SHOWN = 20

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.diarize.engine import (
+from callmood.diarize.turns import (
     MAX_PAUSE_S,
     MIN_TURN_S,
     Regions,
-    fold,
     join_regions,
     mark_overlap,
     require_telephone_rate,
@@ -93,9 +92,10 @@ def load_model(path: Path) -> SpeakerModel:
 
 
 class BuiltinDiarizer:
-    """Speakers of a mono call by their voices; two-channel audio is folded into one channel first."""
+    """Speakers of a one-channel call by their voices."""
 
     name = "builtin 1"
+    by_channel = False
 
     def __init__(self, *, speakers: int | None = 2, models: str | Path | None = None) -> None:
         """`speakers` is the number of people, None to tell one from two; `models` the folder of the models.
@@ -108,7 +108,7 @@ class BuiltinDiarizer:
     def __call__(self, audio: Audio) -> tuple[Turn, ...]:
         """Turns ordered by start; all by one speaker where there is too little speech to tell."""
         require_telephone_rate(audio, RATE_HZ)
-        samples = fold(audio.samples)
+        samples = audio.samples[0]
         regions = speech_regions(speech_probability(samples), duration_s=audio.duration_s)
         if not len(regions):
             return ()

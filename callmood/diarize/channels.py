@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from callmood.diarize.engine import (
+from callmood.diarize.turns import (
     MAX_PAUSE_S,
     MIN_TURN_S,
     Regions,
@@ -13,7 +13,7 @@ from callmood.diarize.engine import (
     require_telephone_rate,
 )
 from callmood.diarize.vad import RATE_HZ, STEP, STEP_S, speech_probability, speech_regions
-from callmood.errors import EngineUnavailableError
+from callmood.errors import RecordingError
 from callmood.types import Audio, Floats, Turn
 
 ECHO_DB = 15.0
@@ -32,15 +32,16 @@ class ChannelsDiarizer:
     """Voice activity per channel; the left one is S1, the right one S2."""
 
     name = "channels 1"
+    by_channel = True
 
     def __call__(self, audio: Audio) -> tuple[Turn, ...]:
         """Turns of both channels, ordered by start.
 
-        Raises EngineUnavailableError for audio of one channel.
+        Raises RecordingError for audio of one channel.
         """
         require_telephone_rate(audio, RATE_HZ)
         if audio.channels != 2:
-            raise EngineUnavailableError(
+            raise RecordingError(
                 "The diarizer `channels` needs two channels with different content and this recording has "
                 "one; use --diarizer builtin or auto."
             )

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from callmood.diarize.turns import mark_overlap
 from callmood.errors import EngineUnavailableError
 from callmood.types import Audio, Turn
 
@@ -45,13 +44,14 @@ class PyannoteDiarizer:
     def __init__(self, *, pipeline: str | None, speakers: int | None, device: str = "cpu") -> None:
         self.name = f"pyannote.audio {_version()} ({Path(pipeline or DEFAULT_PIPELINE).name})"
         """Engine, version and, in brackets, the pipeline."""
+        self.by_channel = False
         self._source = pipeline
         self._speakers = speakers
         self._device = device
         self._pipeline: Any = None
 
     def __call__(self, audio: Audio) -> tuple[Turn, ...]:
-        """Return the turns of all speakers by time; two channels are heard as their mean.
+        """Return the turns of all speakers in a one-channel call, by time.
 
         Turns may overlap. Speakers are `S1`, `S2`, ... by order of first speech. The confidence stays None:
         the pipeline states none. Raises EngineUnavailableError where the engine cannot run here.
@@ -65,7 +65,7 @@ class PyannoteDiarizer:
         import torch
 
         # Resampled once here: pyannote would resample each of its overlapping chunks by itself.
-        mono = soxr.resample(audio.samples.mean(axis=0), audio.rate_hz, RATE_HZ)
+        mono = soxr.resample(audio.samples[0], audio.rate_hz, RATE_HZ)
         file = {"waveform": torch.from_numpy(mono)[None], "sample_rate": RATE_HZ, "uri": "call"}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -78,7 +78,6 @@ def _turns(annotation: Any, audio: Audio) -> tuple[Turn, ...]:
     """Return the tracks of a pyannote annotation as turns that lie within the audio."""
     from pyannote.core import Segment
 
-    overlapped = annotation.get_overlap()
     whole = Segment(0.0, audio.duration_s)
     speakers: dict[str, str] = {}
     turns = []
@@ -89,18 +88,12 @@ def _turns(annotation: Any, audio: Audio) -> tuple[Turn, ...]:
         turns.append(
             Turn(
                 speaker=speakers.setdefault(label, f"S{len(speakers) + 1}"),
-                channel=_loudest_channel(audio, span.start, span.end),
+                channel=0,
                 start_s=span.start,
                 end_s=span.end,
-                overlap_s=float(overlapped.crop(span).duration()),
             )
         )
-    return tuple(turns)
-
-
-def _loudest_channel(audio: Audio, start_s: float, end_s: float) -> int:
-    span = audio.samples[:, int(start_s * audio.rate_hz) : int(end_s * audio.rate_hz) + 1]
-    return int(np.argmax(np.square(span).sum(axis=1)))
+    return mark_overlap(turns)
 
 
 def _version() -> str | None:

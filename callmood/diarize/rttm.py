@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from callmood.diarize.engine import mark_overlap
+from callmood.diarize.turns import mark_overlap
 from callmood.errors import UsageError
 from callmood.types import Turn
 

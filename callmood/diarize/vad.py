@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from callmood.diarize.engine import Regions, join_regions
+from callmood.diarize.turns import Regions, join_regions
 from callmood.types import Floats
 
 RATE_HZ = 8000

@@ -1,0 +1,52 @@
+"""What a run of `analyze` tells: its progress, and what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callmood.errors import Exit
+
+if TYPE_CHECKING:
+    from callmood.types import CallResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Told after each recording."""
+
+    done: int
+    total: int
+    audio_s: float
+    """Seconds of audio analyzed so far."""
+    result: CallResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What a run of `analyze` did."""
+
+    run_id: str
+    found: int
+    """Recordings found."""
+    analyzed: int
+    """Recordings that have a new result, failed ones included."""
+    already_known: int
+    """Recordings left as they were."""
+    failures: tuple[CallResult, ...]
+    """Recordings that failed in this run."""
+    truncated: tuple[CallResult, ...]
+    """Recordings analyzed in this run of which a part did not decode."""
+    skipped: int
+    """Files that are no audio."""
+    duplicates: int
+    """Files whose content another file repeats."""
+    other_settings: int
+    """Recordings left as they were that had been analyzed with other settings or another model."""
+    warnings: tuple[str, ...]
+    audio_s: float
+    wall_s: float
+
+    @property
+    def exit_code(self) -> Exit:
+        return Exit.SOME_FAILED if self.failures else Exit.OK
