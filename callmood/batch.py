@@ -131,6 +131,7 @@ def _results(recordings: Sequence[Recording], settings: Settings) -> Iterator[Ca
     if not recordings:
         return
     import joblib
+    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     # Largest first, so that the last worker is not left alone with the longest call.
@@ -145,6 +146,10 @@ def _results(recordings: Sequence[Recording], settings: Settings) -> Iterator[Ca
                 "A worker process died (out of memory, perhaps); finished recordings are kept, run again to go "
                 "on, with fewer --jobs if it happens again."
             ) from error
+        except BaseException:
+            # Interrupted: workers would finish their calls for nobody, and then wait for more.
+            get_reusable_executor().shutdown(kill_workers=True)
+            raise
 
 
 def _size(recording: Recording) -> int:

@@ -50,18 +50,18 @@ def voice(speaker: int, duration_s: float) -> NDArray[np.float64]:
     return 0.1 * np.sin(2 * np.pi * partials_hz[:, None] * t + phases[:, None]).sum(axis=0)
 
 
-def call(*spans: tuple[int, float, float], duration_s: float, channels: int = 1) -> Audio:
-    """A call in which each (speaker, start_s, end_s) is heard; of two channels, each speaker has one."""
-    samples = np.random.default_rng(1).normal(0.0, 1e-3, (channels, round(duration_s * CALL_RATE_HZ)))
+def call(*spans: tuple[int, float, float], duration_s: float) -> Audio:
+    """A call in which each (speaker, start_s, end_s) is heard."""
+    samples = np.random.default_rng(1).normal(0.0, 1e-3, (1, round(duration_s * CALL_RATE_HZ)))
     for speaker, start_s, end_s in spans:
         start = round(start_s * CALL_RATE_HZ)
         buzz = voice(speaker, end_s - start_s)
-        samples[speaker % channels, start : start + len(buzz)] += buzz
+        samples[0, start : start + len(buzz)] += buzz
     return Audio(
         samples=samples.astype(np.float32),
         rate_hz=CALL_RATE_HZ,
         source_rate_hz=CALL_RATE_HZ,
-        source_channels=channels,
+        source_channels=1,
         codec="PCM_16",
     )
 

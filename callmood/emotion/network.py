@@ -57,7 +57,8 @@ def build_network(config: NetworkConfig) -> Any:
         y = layers.DepthwiseConv1D(kernel, padding="same", dilation_rate=dilation, name=f"{name}_depth")(x)
         y = layers.BatchNormalization(name=f"{name}_norm")(y)
         y = layers.Dense(config.expansion * config.width, activation="relu", name=f"{name}_expand")(y)
-        y = layers.Dense(config.width, name=f"{name}_project")(y)
+        # Zero at first, so that every block begins as the identity and depth costs no time to learn.
+        y = layers.Dense(config.width, kernel_initializer="zeros", name=f"{name}_project")(y)
         return layers.Dropout(config.dropout, noise_shape=(None, 1, config.width), name=f"{name}_drop")(y)
 
     frames = Input((None, config.n_mfcc), name="frames")
@@ -75,6 +76,7 @@ def build_network(config: NetworkConfig) -> Any:
         dilation = 1 if fine else (1, 2, 4)[(index - 2) % 3]
         x = x + convolve(x, config.kernel, dilation, f"block{index}") * (fine_mask if fine else mask)
 
+    x = layers.BatchNormalization(name="trunk_norm")(x)
     x = layers.Dense(2 * config.width, activation="relu", name="features")(x)
     score = layers.Dense(1, name="attention")(x)
     score = score - ops.max(score, axis=1, keepdims=True)
