@@ -39,11 +39,11 @@ def speech_span(mfcc: Floats) -> tuple[int, int]:
 class Draw:
     """How often each random choice is made when an example is drawn."""
 
-    clean: float = 0.25
+    clean: float = 0.4
     """The clip as it is, rather than through a random line."""
     whole: float = 0.2
     """With its leading and trailing silence."""
-    alone: float = 0.5
+    alone: float = 0.6
     """Normalised over this utterance alone, rather than over what the speaker says in the "call": the network
     must serve single files and whole calls."""
     crop: float = 0.5

@@ -38,7 +38,7 @@ class Recipe:
     draw: Draw = field(default_factory=Draw)
     versions: int = 6
     """Versions of each clip in the feature bank: the clip as it is, and the others through random lines."""
-    epochs: int = 40
+    epochs: int = 24
     batch_size: int = 32
     batches_per_epoch: int = 320
     learning_rate: float = 2e-3

@@ -28,7 +28,7 @@ class NetworkConfig:
     blocks: int = 8
     kernel: int = 7
     expansion: int = 2
-    dropout: float = 0.2
+    dropout: float = 0.1
 
 
 def build_network(config: NetworkConfig) -> Any:
