@@ -20,7 +20,7 @@ test: $(INSTALLED)
 demo: $(INSTALLED)
 	mkdir -p build
 	rm -f $(DEMO_DB) $(DEMO_DB).wal
-	$(BIN)/callmood analyze examples/calls --db $(DEMO_DB)
+	$(BIN)/callmood analyze examples/calls --metadata examples/metadata.csv --db $(DEMO_DB)
 	$(BIN)/callmood report --escalations --db $(DEMO_DB)
 	$(BIN)/callmood report --agent --db $(DEMO_DB)
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from callmood.discover import discover
-from callmood.discover.identity import told_apart
-from callmood.errors import WorkerDiedError
-from callmood.model_files import CONFIG, WEIGHTS, models_hash, verified
-from callmood.results.store import KnownCall, Run, Store, path_text
+from callmood.discover.find import check_inputs
+from callmood.model_files import NEEDED, models_hash, verified
+from callmood.results.store import Run, Store
 from callmood.run import Progress, RunSummary
 from callmood.settings import Settings
-from callmood.types import CallResult, Recording
+from callmood.text import path_text, printable
+from callmood.types import CallMetadata, CallResult, KnownCall, Recording
 
 
 def run_batch(
@@ -31,29 +32,43 @@ def run_batch(
     """Analyze what is new below `paths` into the database that the settings name; see `callmood.analyze`."""
     started = time.monotonic()
     database = Path(settings.db)
-    for name in (CONFIG, WEIGHTS):
+    # Before the database is made, so that a mistyped name leaves nothing behind.
+    check_inputs(paths)
+    for name in NEEDED:
         verified(name, settings.models)
     with Store(database) as store:
+        known = store.known_calls()
         discovery = discover(
             paths,
             metadata=Path(settings.metadata) if settings.metadata else None,
             pattern=settings.pattern,
             timezone=settings.timezone,
             content_hash=store.content_hash,
+            known=known,
             exclude=(database, database.with_name(database.name + ".wal")),
         )
         run = _describe_run(settings)
-        known = store.known_calls()
-        recordings = [settle_id(recording, known) for recording in discovery.recordings]
-        unchanged = [r for r in recordings if not force and _is_known(r, known)]
-        todo = [r for r in recordings if force or not _is_known(r, known)]
+        known_by_id = {call.call_id: call for call in known}
+        recordings = [
+            with_known_metadata(recording, known_by_id.get(recording.call_id))
+            for recording in discovery.recordings
+        ]
+        unchanged = [r for r in recordings if not force and is_known(r, known_by_id.get(r.call_id))]
+        kept = {recording.call_id for recording in unchanged}
+        todo = [recording for recording in recordings if recording.call_id not in kept]
+        replaced = superseded(todo, known, current={recording.call_id for recording in recordings})
         store.begin_run(run)
-        store.update_metadata(unchanged)
+        store.update_metadata(r for r in unchanged if _has_news(r, known_by_id[r.call_id]))
         failures: list[CallResult] = []
         truncated: list[CallResult] = []
         audio_s, done = 0.0, 0
         for result in _results(todo, settings):
-            store.write(result, run, analyzed_at=datetime.now(UTC))
+            store.write(
+                result,
+                run,
+                analyzed_at=datetime.now(UTC),
+                supersedes=replaced.get(result.recording.call_id, ()),
+            )
             done += 1
             if result.analysis is None:
                 failures.append(result)
@@ -66,48 +81,79 @@ def run_batch(
         store.finish_run(
             run.run_id,
             finished_at=datetime.now(UTC),
-            found=len(discovery.recordings),
+            found=len(recordings),
             analyzed=done,
             failed=len(failures),
             already_known=len(unchanged),
         )
+    now = (run.settings_hash, run.model_hash)
     return RunSummary(
         run_id=run.run_id,
-        found=len(discovery.recordings),
+        emotion_for=run.emotion_for,
+        found=len(recordings),
         analyzed=done,
         already_known=len(unchanged),
         failures=tuple(failures),
         truncated=tuple(truncated),
         skipped=len(discovery.skipped),
         duplicates=len(discovery.duplicates),
-        other_settings=_made_otherwise(unchanged, known, run),
+        other_settings=sum(
+            (call.settings_hash, call.model_hash) != now for call in known if call.call_id in kept
+        ),
         warnings=discovery.warnings,
         audio_s=audio_s,
         wall_s=time.monotonic() - started,
     )
 
 
-def settle_id(recording: Recording, known: Mapping[str, KnownCall]) -> Recording:
-    """The recording, under another id where an earlier run gave its id to another file.
-
-    As within one run (`callmood.discover.identity`): who came first keeps the id. The same file with new
-    content keeps its id, and its result replaces the old one.
-    """
-    call = known.get(recording.call_id)
-    if call is None or recording.content_hash == call.content_hash or path_text(recording.path) == call.path:
+def with_known_metadata(recording: Recording, call: KnownCall | None) -> Recording:
+    """The recording, with what an earlier run was told of it wherever this run is told nothing."""
+    if call is None:
         return recording
-    return replace(recording, call_id=told_apart(recording.call_id, recording.content_hash))
+    told = {
+        field.name: value
+        for field in fields(CallMetadata)
+        if (value := getattr(recording.metadata, field.name)) is not None
+    }
+    told["extra"] = {**call.metadata.extra, **recording.metadata.extra}
+    return replace(recording, metadata=replace(call.metadata, **told))
 
 
-def _is_known(recording: Recording, known: dict[str, KnownCall]) -> bool:
-    call = known.get(recording.call_id)
-    return call is not None and call.content_hash == recording.content_hash
+def is_known(recording: Recording, call: KnownCall | None) -> bool:
+    """Whether a call of the same content was analyzed before, the agent on the same channel."""
+    return (
+        call is not None
+        and call.content_hash == recording.content_hash
+        and call.metadata.agent_channel == recording.metadata.agent_channel
+    )
 
 
-def _made_otherwise(unchanged: Sequence[Recording], known: dict[str, KnownCall], run: Run) -> int:
-    now = (run.settings_hash, run.model_hash)
-    calls = (known[recording.call_id] for recording in unchanged)
-    return sum((call.settings_hash, call.model_hash) != now for call in calls)
+def superseded(
+    recordings: Sequence[Recording], known: Sequence[KnownCall], *, current: set[str]
+) -> dict[str, list[str]]:
+    """Ids of the known calls that the result of each recording (by call_id) takes the place of.
+
+    These are calls at the path of one of its legs (the file has new content, or turned out to be a leg), and
+    calls of the same content under an earlier id whose file has gone (moved, and given another id).
+    """
+    by_path: dict[str, list[str]] = {}
+    by_content: dict[str, list[str]] = {}
+    for call in known:
+        if call.call_id not in current:
+            by_path.setdefault(call.path, []).append(call.call_id)
+            if not Path(call.path).exists():
+                by_content.setdefault(call.content_hash, []).append(call.call_id)
+    return {
+        recording.call_id: [
+            *(call_id for leg in recording.legs for call_id in by_path.get(path_text(leg.path), [])),
+            *by_content.get(recording.content_hash, []),
+        ]
+        for recording in recordings
+    }
+
+
+def _has_news(recording: Recording, call: KnownCall) -> bool:
+    return (path_text(recording.path), recording.metadata) != (call.path, call.metadata)
 
 
 def _describe_run(settings: Settings) -> Run:
@@ -116,7 +162,7 @@ def _describe_run(settings: Settings) -> Run:
     return Run(
         run_id=uuid.uuid4().hex,
         started_at=datetime.now(UTC),
-        started_by=getpass.getuser(),
+        started_by=_user(),
         host=platform.node(),
         version=__version__,
         settings=settings.as_dict(),
@@ -126,30 +172,62 @@ def _describe_run(settings: Settings) -> Run:
     )
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in containers, a number without a name
+        return str(os.getuid())
+
+
 def _results(recordings: Sequence[Recording], settings: Settings) -> Iterator[CallResult]:
-    """Results as they come, in no order, from as many worker processes as the settings ask for."""
-    if not recordings:
-        return
+    """Results as they come, in no order, from as many worker processes as the settings ask for.
+
+    A worker that dies takes the others of its pool along. Those recordings that it may have been working on
+    are then analyzed alone, each in a process of its own; one that kills that too is quarantined.
+    """
     import joblib
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     # Largest first, so that the last worker is not left alone with the longest call.
-    recordings = sorted(recordings, key=_size, reverse=True)
-    workers = min(settings.worker_count, len(recordings))
-    with joblib.parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
-        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
+    pending = {r.call_id: r for r in sorted(recordings, key=_size, reverse=True)}
+    while pending:
+        workers = min(settings.worker_count, len(pending))
+        # Dispatched ahead of the workers, so that none waits for the writer.
+        ahead = 2 * workers
+        with joblib.parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
+            parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=ahead)
         try:
-            yield from parallel(joblib.delayed(_work)(recording, settings) for recording in recordings)
-        except TerminatedWorkerError as error:
-            raise WorkerDiedError(
-                "A worker process died (out of memory, perhaps); finished recordings are kept, run again to go "
-                "on, with fewer --jobs if it happens again."
-            ) from error
+            for result in parallel(joblib.delayed(_work)(r, settings) for r in list(pending.values())):
+                del pending[result.recording.call_id]
+                yield result
+        except TerminatedWorkerError:
+            for recording in list(pending.values())[: ahead + workers]:
+                del pending[recording.call_id]
+                yield _alone(recording, settings)
         except BaseException:
             # Interrupted: workers would finish their calls for nobody, and then wait for more.
             get_reusable_executor().shutdown(kill_workers=True)
             raise
+
+
+def _alone(recording: Recording, settings: Settings) -> CallResult:
+    """The result from a process of its own, whose death becomes the recording's status."""
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    executor = ProcessPoolExecutor(max_workers=1)
+    try:
+        result: CallResult = executor.submit(_work, recording, settings).result()
+        return result
+    except TerminatedWorkerError:
+        sentence = (
+            f"{printable(recording.path)}: its worker process died twice (out of memory, perhaps); "
+            "--force tries it again."
+        )
+        return CallResult(recording=recording, status="quarantined", error=sentence)
+    finally:
+        executor.shutdown(kill_workers=True)
 
 
 def _size(recording: Recording) -> int:

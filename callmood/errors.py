@@ -46,10 +46,6 @@ class EngineUnavailableError(CallmoodError):
     """A diarizer, device or decoder was asked for that cannot run on this machine."""
 
 
-class WorkerDiedError(CallmoodError):
-    """The operating system ended a worker process."""
-
-
 class RecordingError(CallmoodError):
     """One recording cannot be analyzed; `status` is what its row in `calls` will say."""
 

@@ -13,6 +13,8 @@ MANIFEST = "manifest.json"
 CONFIG = "emotion.json"
 WEIGHTS = "emotion.weights.h5"
 SPEAKER = "speaker/speaker.npz"
+NEEDED = (CONFIG, WEIGHTS, SPEAKER)
+"""What a folder of models holds, so that everything can run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from callmood.diarize.turns import mixed
 from callmood.emotion.score import HOP_S, ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.settings import Settings
-from callmood.terminal import printable
+from callmood.text import printable
 from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
-from callmood.types import Analysis, Audio, CallResult, Escalation, Recording, Role, Turn, Windows
+from callmood.types import Analysis, Audio, CallResult, Escalation, Recording, Turn, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
         return CallResult(recording=recording, status="no_speech", analysis=analysis)
     lost = None
     if analysis.lost_s > 0:
-        lost = f"{name}: truncated, the last {analysis.lost_s:.1f} s did not decode; fetch it again."
+        lost = f"{name}: truncated, {analysis.lost_s:.1f} s of it did not decode; fetch it again."
     return CallResult(recording=recording, status="ok", error=lost, analysis=analysis)
 
 
@@ -99,18 +99,14 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
 
 
 def assign_roles(turns: tuple[Turn, ...], audio: Audio, recording: Recording) -> tuple[Turn, ...]:
-    """Roles of the parties of two-channel audio, from the legs' roles or the agent's channel.
+    """Roles of the parties of two-channel audio, from the agent's channel.
 
     One-channel audio gives no way to tell who is who: its roles stay None.
     """
-    if audio.channels != 2:
+    agent = recording.metadata.agent_channel
+    if audio.channels != 2 or agent is None:
         return turns
-    roles: tuple[Role | None, Role | None] = (None, None)
-    if len(recording.legs) == 2:
-        roles = (recording.legs[0].role, recording.legs[1].role)
-    elif recording.metadata.agent_channel is not None:
-        roles = ("agent", "customer") if recording.metadata.agent_channel == 0 else ("customer", "agent")
-    return tuple(replace(turn, role=roles[turn.channel]) for turn in turns)
+    return tuple(replace(turn, role="agent" if turn.channel == agent else "customer") for turn in turns)
 
 
 def _score(turns: tuple[Turn, ...], audio: Audio, engines: Engines) -> Scores:

@@ -27,6 +27,8 @@ class RunSummary:
     """What a run of `analyze` did."""
 
     run_id: str
+    emotion_for: str
+    """Whose emotions were inferred."""
     found: int
     """Recordings found."""
     analyzed: int

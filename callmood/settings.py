@@ -47,7 +47,10 @@ class Settings:
     )
     speakers: str = field(
         default="2",
-        metadata={**_RESULT, "help": "Speakers in a one-channel call, or auto to find the number."},
+        metadata={
+            **_RESULT,
+            "help": "Speakers in a one-channel call, or auto to find the number (builtin: one or two).",
+        },
     )
     pyannote_pipeline: str | None = field(
         default=None,
@@ -93,7 +96,9 @@ class Settings:
 
     @property
     def worker_count(self) -> int:
-        return self.jobs or len(os.sched_getaffinity(0))
+        import joblib
+
+        return self.jobs or int(joblib.cpu_count())
 
     def results_hash(self) -> str:
         """16 hex digits that change with any setting that decides results."""
@@ -142,8 +147,10 @@ def load_settings(
             values[name] = _fit(name, environment[variable], str(types[name]), variable)
             sources[name] = variable
     for name, value in (given or {}).items():
+        if name not in types:
+            raise UsageError(f"Unknown setting {name!r}; `callmood config` lists the known ones.")
         if value is not None:
-            values[name], sources[name] = value, "command line"
+            values[name], sources[name] = _fit(name, value, str(types[name]), "command line"), "command line"
     return EffectiveSettings(settings=replace(Settings(), **values), sources=sources)
 
 
@@ -163,10 +170,9 @@ def _read_config(environment: Mapping[str, str]) -> tuple[Path, dict[str, Any]]:
 def _fit(name: str, value: Any, wanted: str, source: str) -> Any:
     """A value of a file or variable as the setting's type."""
     if wanted == "int":
-        try:
-            return int(value)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{source}: {name} is {value!r}; it must be a whole number.") from error
+        if isinstance(value, bool | float) or not str(value).strip().lstrip("-").isdecimal():
+            raise UsageError(f"{source}: {name} is {value!r}; it must be a whole number.")
+        return int(value)
     if isinstance(value, (dict, list)):
         raise UsageError(f"{source}: {name} must be a single value.")
     return str(value)

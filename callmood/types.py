@@ -54,6 +54,18 @@ class Recording:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownCall:
+    """What an earlier run left of a call, as far as deciding what is new needs it."""
+
+    call_id: str
+    path: str
+    content_hash: str
+    metadata: CallMetadata
+    settings_hash: str
+    model_hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Audio:
     """Canonical audio, the only form that leaves the decode stage."""
 
@@ -163,6 +175,6 @@ class CallResult:
 
     recording: Recording
     status: str
-    """`ok`, `no_speech`, `empty`, `unreadable` or `failed`."""
+    """`ok`, `no_speech`, `empty`, `unreadable`, `failed` or `quarantined`."""
     error: str | None = None
     analysis: Analysis | None = None

@@ -10,6 +10,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -418,6 +419,7 @@ def test_a_reader_that_leaves_early_causes_no_noise(database: Path, form: str) -
 def make_summary(**changes: Any) -> RunSummary:
     values = {
         "run_id": "run-1",
+        "emotion_for": "everyone",
         "found": 11,
         "analyzed": 11,
         "already_known": 0,
@@ -503,10 +505,10 @@ def test_analyze_says_when_there_is_nothing_new_and_how_to_redo(analyzing: Run) 
     ]
 
 
-def test_analyze_says_whose_emotions_were_inferred(analyzing: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "emotions of customers alone" in analyzing(make_summary(), "--emotion-for", "customer")[2]
-    monkeypatch.setenv("CALLMOOD_EMOTION_FOR", "agent")
-    assert "emotions of agents alone" in analyzing(make_summary())[2]
+@pytest.mark.parametrize("whose", ["customers alone", "agents alone", "everyone"])
+def test_analyze_says_whose_emotions_were_inferred(analyzing: Run, whose: str) -> None:
+    summary = make_summary(emotion_for=whose.split()[0].removesuffix("s"))
+    assert f"emotions of {whose}" in analyzing(summary)[2]
 
 
 def test_failures_are_told_one_by_one_and_exit_with_3(analyzing: Run) -> None:
@@ -530,11 +532,10 @@ def test_the_query_that_lists_failures_lists_them(analyzing: Run, reading: Run) 
 
 
 def test_a_truncated_recording_is_told_with_the_seconds_lost(analyzing: Run) -> None:
-    result = make_result("cut")
-    object.__setattr__(result.analysis, "lost_s", 12.34)
+    result = replace(make_result("cut"), error="/calls/cut.wav: truncated, 12.3 s of it did not decode.")
     code, _, err = analyzing(make_summary(truncated=(result,)))
     assert code == 0
-    assert "/calls/cut.wav: 12.3 s of it did not decode; the rest was analyzed." in err
+    assert "/calls/cut.wav: truncated, 12.3 s of it did not decode." in err
     assert "0 failed, 1 truncated" in err
 
 

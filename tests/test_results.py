@@ -14,7 +14,6 @@ from callmood.errors import DatabaseBusyError, DatabaseError
 from callmood.results import Store, connect
 from callmood.results.document import schema_document
 from callmood.results.schema import MIGRATIONS, migrate
-from callmood.types import CallResult
 
 
 def one(database: Path, query: str, *values: object) -> tuple:
@@ -101,13 +100,21 @@ def test_writing_again_replaces(database: Path) -> None:
     assert one(database, "SELECT agent_id FROM calls WHERE call_id = 'call-1'") == ("carol",)
 
 
-def test_new_content_at_the_same_path_replaces_the_old_call(tmp_path: Path) -> None:
-    old, new = make_recording("old"), make_recording("new")
-    new = type(new)(call_id="new", legs=old.legs, content_hash="other")
+def test_a_superseded_call_goes_when_its_successor_comes(database: Path) -> None:
+    with Store(database) as store:
+        store.write(make_result("call-7"), make_run(), analyzed_at=NOON, supersedes=["call-1"])
+        assert [call.call_id for call in store.known_calls()] == ["call-2", "call-3", "call-7"]
+
+    assert one(database, "SELECT count(*) FROM turns WHERE call_id = 'call-1'") == (0,)
+
+
+def test_known_calls_carry_what_was_told_of_them(tmp_path: Path) -> None:
+    told = {"agent_id": "=1+1", "started_at": NOON, "agent_channel": 1, "extra": {"team": "Zürich"}}
     with Store(tmp_path / "x.duckdb") as store:
-        for recording in (old, new):
-            store.write(CallResult(recording=recording, status="empty"), make_run(), analyzed_at=NOON)
-        assert list(store.known_calls()) == ["new"]
+        store.write(make_result("a", **told), make_run(), analyzed_at=NOON)
+        (known,) = store.known_calls()
+
+    assert known.metadata == make_recording("a", **told).metadata
 
 
 def test_a_call_that_fails_half_way_leaves_no_trace(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +187,36 @@ def test_a_database_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> N
         connect(path)
 
 
+def test_a_database_of_another_program_is_refused_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE theirs (a INTEGER)")
+    with pytest.raises(DatabaseError, match="another program"):
+        Store(path)
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("theirs",)]
+
+
+@pytest.mark.parametrize("name", [":memory:", "md:calls"])
+def test_no_name_means_anything_but_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Store(name):
+        pass
+
+    assert (tmp_path / name).is_file()
+
+
+def test_views_of_this_version_reach_existing_databases(database: Path) -> None:
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("CREATE OR REPLACE VIEW call_summary AS SELECT 1 AS old")
+    with Store(database):
+        pass
+
+    assert one(database, "SELECT count(escalation_score) FROM call_summary") == (2,)
+
+
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
 def test_what_is_no_results_database_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.duckdb"
@@ -196,9 +233,16 @@ def test_a_missing_database_names_the_way_out(tmp_path: Path) -> None:
 def test_migrating_twice_changes_nothing() -> None:
     with duckdb.connect() as connection:
         assert migrate(connection) == 0
-        before = connection.execute("SELECT * FROM duckdb_columns()").fetchall()
+        before = connection.execute(
+            "SELECT table_name, column_name, data_type, comment FROM duckdb_columns()"
+        ).fetchall()
         assert migrate(connection) == len(MIGRATIONS)
-        assert connection.execute("SELECT * FROM duckdb_columns()").fetchall() == before
+        assert (
+            connection.execute(
+                "SELECT table_name, column_name, data_type, comment FROM duckdb_columns()"
+            ).fetchall()
+            == before
+        )
 
 
 def test_the_schema_document_is_current() -> None:

@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
+    if len(options.fold_run) < 2:
+        parser.error("give at least two folds: each is calibrated on the others")
     clips = all_clips(options.corpora)
     fold_of = fold_of_clips(clips, folds=options.folds)
     runs = [str(run).rpartition(":") for run in options.fold_run]
@@ -87,8 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not temperatures:
             # Each fold is calibrated on the speakers of the other folds, so that no figure is fitted to itself.
             for fold_number, members in held_out.items():
-                others = np.setdiff1d(rows, members)
-                learn = others if len(others) else members
+                learn = np.setdiff1d(rows, members)
                 temperatures[fold_number] = best_temperature(scored[learn], labels[learn])
             shipped = best_temperature(scored[rows], labels[rows])
         calibrated = scored.copy()

@@ -75,7 +75,7 @@ def make_targets(clips: Sequence[Clip], teacher: Teacher | None, recipe: Recipe)
 
 
 def fit(bank: Bank, members: NDArray[np.int64], teacher: Teacher | None, recipe: Recipe, out: Path) -> Any:
-    """Train one network on the clips `members` of the bank; resumes from `out` after an interruption."""
+    """Train one network on the clips `members` of the bank, and leave its log and weights in `out`."""
     import keras
     from keras import layers, ops
 
@@ -132,7 +132,7 @@ def fit(bank: Bank, members: NDArray[np.int64], teacher: Teacher | None, recipe:
         Epochs(),
         epochs=recipe.epochs,
         verbose=2,
-        callbacks=[keras.callbacks.CSVLogger(str(out / "log.csv"), append=True)],
+        callbacks=[keras.callbacks.CSVLogger(str(out / "log.csv"))],
     )
     models = out / "models"
     models.mkdir(exist_ok=True)
@@ -141,14 +141,14 @@ def fit(bank: Bank, members: NDArray[np.int64], teacher: Teacher | None, recipe:
     return network
 
 
-def bank_logits(network: Any, bank: Bank, members: NDArray[np.int64], *, version: int = 0) -> Floats:
-    """Logits of whole clips, trimmed and normalised one by one, shape (len(members), 7)."""
+def bank_logits(network: Any, bank: Bank, members: NDArray[np.int64]) -> Floats:
+    """Logits of whole clean clips, trimmed and normalised one by one, shape (len(members), 7)."""
     logits = np.zeros((len(members), len(EMOTIONS)), dtype=np.float32)
     examples = []
     for index in members:
-        start, stop = speech_span(bank.frames[0][index])
-        ratio = len(bank.frames[version][index]) / len(bank.frames[0][index])
-        frames = bank.frames[version][index][int(start * ratio) : round(stop * ratio)].astype(np.float32)
+        clean = bank.frames[0][index]
+        start, stop = speech_span(clean)
+        frames = clean[start:stop].astype(np.float32)
         examples.append(normalize(frames, frames))
     order = np.argsort([len(frames) for frames in examples])
     for start in range(0, len(order), 64):
@@ -232,17 +232,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (options.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     network = fit(bank, members, teacher, recipe, options.out)
     if options.fold is not None:
-        report_fold(network, bank, np.flatnonzero(held_out), options.out)
+        report_fold(network, bank, np.flatnonzero(held_out))
 
 
-def report_fold(network: Any, bank: Bank, members: NDArray[np.int64], out: Path) -> None:
-    """Keep the logits of the held-out clips, and log their unweighted average recall."""
+def report_fold(network: Any, bank: Bank, members: NDArray[np.int64]) -> None:
+    """Log a first look at the held-out speakers: the recall of clean clips, averaged over classes."""
     from sklearn.metrics import recall_score
 
     logits = bank_logits(network, bank, members)
     labels = label_indices([bank.clips[index] for index in members])
     corpora = np.array([bank.clips[index].corpus for index in members])
-    np.savez(out / "held_out.npz", members=members, logits=logits, labels=labels)
     for corpus in np.unique(corpora):
         rows = corpora == corpus
         present = np.unique(labels[rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -99,7 +100,8 @@ def analyze(
         "device": device,
         "models": models,
     }
-    effective = load_settings(given).settings
+    # SIGTERM, which cron and systemd send, ends the run as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with progress_shown(quiet=quiet) as progress:
             summary = callmood.analyze(*paths, force=force, progress=progress, **given)
@@ -111,7 +113,7 @@ def analyze(
     for sentence in told.problems(summary):
         say(sentence)
     if not quiet:
-        for sentence in told.outcome(summary, emotion_for=effective.emotion_for):
+        for sentence in told.outcome(summary):
             say(sentence)
     raise typer.Exit(summary.exit_code)
 
@@ -181,14 +183,16 @@ def show(
         typer.Argument(metavar="CALL", help="A call_id or its unique beginning, a path or a file name."),
     ],
     as_json: opt.AsJson = False,
+    as_csv: opt.AsCsv = False,
     db: opt.Db = None,
 ) -> None:
-    """Show one call: its turns, its trajectory and its escalations."""
-    from callmood.cli.show import show_json, show_text
+    """Show one call: its turns, its trajectory and its escalations; as CSV, its turns alone."""
+    from callmood.cli.show import show_call
     from callmood.report import find_call
 
+    output = chosen_format(as_json=as_json, as_csv=as_csv)
     with callmood.connect(db) as connection:
-        (show_json if as_json else show_text)(connection, find_call(connection, call))
+        show_call(connection, find_call(connection, call), output)
 
 
 @app.command()

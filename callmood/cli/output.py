@@ -16,7 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from callmood.errors import UsageError
-from callmood.terminal import printable
+from callmood.text import printable
 
 if TYPE_CHECKING:
     from callmood.report import Table

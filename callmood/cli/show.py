@@ -17,39 +17,39 @@ from callmood.cli.output import (
 )
 from callmood.report import agents, call, calls, escalations, speakers, trajectory, trajectory_peaks, turns
 from callmood.results.schema import Connection
-from callmood.terminal import printable
+from callmood.text import printable
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _MAX_BINS = 100
 
 
-def show_json(connection: Connection, call_id: str) -> None:
-    """Print what the views hold of one call, by the names of the views."""
+def show_call(connection: Connection, call_id: str, output: Format) -> None:
+    """Print what the views hold of one call: as JSON by the names of the views, as CSV its turns alone."""
+    if output is Format.CSV:
+        write(turns(connection, call_id), output)
+        return
     (summary,) = call(connection, call_id).records()
-    write_json(
-        {
-            "call_summary": summary,
-            "speaker_summary": list(speakers(connection, call_id).records()),
-            "turns": list(turns(connection, call_id).records()),
-            "trajectory": list(trajectory(connection, call_id).records()),
-            "escalations": list(escalations(connection, call_id=call_id).records()),
-        }
-    )
-
-
-def show_text(connection: Connection, call_id: str) -> None:
-    """Print one call for people."""
-    (summary,) = call(connection, call_id).records()
+    spoken = list(turns(connection, call_id).records())
+    events = list(escalations(connection, call_id=call_id).records())
+    if output is Format.JSON:
+        write_json(
+            {
+                "call_summary": summary,
+                "speaker_summary": list(speakers(connection, call_id).records()),
+                "turns": spoken,
+                "trajectory": list(trajectory(connection, call_id).records()),
+                "escalations": events,
+            }
+        )
+        return
     write_record(summary, layouts.CALL)
-    records = list(turns(connection, call_id).records())
-    if records:
+    if spoken:
         emit(["\nTurns\n"])
-        write_table(records, layouts.TURNS)
+        write_table(spoken, layouts.TURNS)
         emit(_trajectory_lines(connection, summary))
-    records = list(escalations(connection, call_id=call_id).records())
-    if records:
+    if events:
         emit(["\nEscalations\n"])
-        write_table(records, layouts.ESCALATIONS[3:])
+        write_table(events, layouts.ESCALATIONS[3:])
 
 
 def show_agent(connection: Connection, agent_id: str, output: Format, *, limit: int | None) -> None:

@@ -16,10 +16,7 @@ _NOT_OK = "callmood sql \"SELECT path, status, error FROM calls WHERE status <> 
 def problems(summary: RunSummary) -> list[str]:
     """Warnings and failures, one sentence each, the first of each kind only where there are many."""
     failed = [result.error or f"{result.recording.path}: {result.status}." for result in summary.failures]
-    cut = [
-        f"{result.recording.path}: {_lost_s(result):.1f} s of it did not decode; the rest was analyzed."
-        for result in summary.truncated
-    ]
+    cut = [result.error or "" for result in summary.truncated]
     return [
         *(f"warning: {warning}" for warning in summary.warnings[:SHOWN]),
         *_more(len(summary.warnings), "see them all with --json"),
@@ -28,7 +25,7 @@ def problems(summary: RunSummary) -> list[str]:
     ]
 
 
-def outcome(summary: RunSummary, *, emotion_for: str) -> list[str]:
+def outcome(summary: RunSummary) -> list[str]:
     """What was done, left out and kept."""
     sentences = []
     if summary.skipped:
@@ -44,7 +41,7 @@ def outcome(summary: RunSummary, *, emotion_for: str) -> list[str]:
         known = f"; {summary.already_known} already known" if summary.already_known else ""
         cut = f", {len(summary.truncated)} truncated" if summary.truncated else ""
         sentences += [
-            _WHOSE[emotion_for],
+            _WHOSE[summary.emotion_for],
             f"analyzed {_count(summary.analyzed, 'recording')} ({summary.audio_s / 3600:.1f} h) "
             f"in {summary.wall_s:.0f} s; {len(summary.failures)} failed{cut}{known}",
         ]
@@ -59,6 +56,7 @@ def as_record(summary: RunSummary) -> dict[str, Any]:
     """The summary as `analyze --json` prints it."""
     return {
         "run_id": summary.run_id,
+        "emotion_for": summary.emotion_for,
         "found": summary.found,
         "analyzed": summary.analyzed,
         "already_known": summary.already_known,

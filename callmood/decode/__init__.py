@@ -17,7 +17,7 @@ from callmood.decode.losses import lost_s
 from callmood.decode.soundfile_source import open_soundfile
 from callmood.decode.source import Source, check_file, empty
 from callmood.errors import RecordingError
-from callmood.terminal import printable
+from callmood.text import printable
 from callmood.types import Audio, Recording
 
 __all__ = ["decode", "decode_file", "find_ffmpeg"]

@@ -18,7 +18,7 @@ import numpy as np
 
 from callmood.decode.source import Source, block_frames, check_format, empty
 from callmood.errors import RecordingError
-from callmood.terminal import printable
+from callmood.text import printable
 from callmood.types import Floats
 
 HUNG_S = 60.0

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from callmood.mpeg import LAYER3_KBPS, LOW_RATE_KBPS, RATES_HZ
+
 _TOLERANCE_S = 0.25
 _TOLERANCE_SHARE = 0.001
 """Encoder delay, padding and rounding make containers announce this much more than they hold."""
@@ -16,12 +18,6 @@ _STREAMED_BYTES = 0x7FFF0000
 
 _OGG_PAGE_S = 60.0
 """No page of audio is longer; a position further ahead is that of a video track, or damage."""
-
-_MP3_KBPS = {
-    1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_MP3_RATES_HZ = {0: (11025, 12000, 8000), 2: (22050, 24000, 16000), 3: (44100, 48000, 32000)}
 
 
 def lost_s(
@@ -122,8 +118,8 @@ def _mp3_frame(header: bytes) -> tuple[int, float] | None:
     version, bitrate, rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
     if version == 1 or bitrate in (0, 15) or rate == 3:
         return None
-    rate_hz = _MP3_RATES_HZ[version][rate]
-    kbps = _MP3_KBPS[1 if version == 3 else 2][bitrate]
+    rate_hz = RATES_HZ[version][rate]
+    kbps = (LAYER3_KBPS if version == 3 else LOW_RATE_KBPS)[bitrate - 1]
     samples = 1152 if version == 3 else 576
     return samples // 8 * kbps * 1000 // rate_hz + (header[2] >> 1 & 1), samples / rate_hz
 

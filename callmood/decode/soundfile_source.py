@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from callmood.decode.source import Source, block_frames, check_format
-from callmood.terminal import quiet_stderr
+from callmood.text import quiet_stderr
 from callmood.types import Floats
 
 _UNKNOWN_FRAMES = 2**62

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callmood.errors import EmptyRecordingError, RecordingError
-from callmood.terminal import printable
+from callmood.text import printable
 from callmood.types import Floats
 
 BLOCK_S = 10.0

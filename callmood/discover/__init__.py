@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from callmood.discover.identity import Candidate, assemble, fingerprint, hash_fi
 from callmood.discover.metadata import match_rows, read_metadata
 from callmood.discover.notices import Notices
 from callmood.discover.pattern import compile_pattern, known_naming
-from callmood.types import Recording
+from callmood.types import KnownCall, Recording
 
 __all__ = ["Discovery", "discover", "hash_file"]
 
@@ -38,14 +38,15 @@ def discover(
     pattern: str | None = None,
     timezone: str = "UTC",
     content_hash: Callable[[Path], str] = hash_file,
+    known: Iterable[KnownCall] = (),
     exclude: Collection[Path] = (),
 ) -> Discovery:
     """Finds the calls under `inputs`: directories (recursively), files and globs.
 
     What is known of a call comes from its rows in the `metadata` file, then from `pattern`, then from the
     naming of Amazon's post-call analytics, field by field; `timezone` is the IANA name that a date without an
-    offset means. `content_hash` answers the SHA-256 of a file (from a cache, say) or raises OSError. The
-    files of `exclude` are never read.
+    offset means. `content_hash` answers the SHA-256 of a file (from a cache, say) or raises OSError.
+    `known` are the calls of earlier runs, whose ids stay theirs. The files of `exclude` are never read.
 
     Raises UsageError for an input that does not exist or a glob that matches nothing, an unusable metadata
     file, a pattern that cannot be understood and an unknown time zone. All else becomes a warning.
@@ -91,7 +92,7 @@ def discover(
                 channel=row.channel if row is not None else None,
             )
         )
-    recordings, duplicates = assemble(candidates, notices)
+    recordings, duplicates = assemble(candidates, known, notices)
     return Discovery(
         recordings=recordings, skipped=found.skipped, duplicates=duplicates, warnings=notices.sentences()
     )

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from callmood.discover.notices import Notices
 from callmood.errors import UsageError
-from callmood.terminal import printable
+from callmood.text import printable
 from callmood.types import CallMetadata, Role
 
 Scalar = str | int | float | bool | None

@@ -12,7 +12,7 @@ from pathlib import Path
 from callmood.discover.notices import Notices
 from callmood.discover.sniff import HEAD_BYTES, has_audio_extension, is_audio_content
 from callmood.errors import UsageError
-from callmood.terminal import printable
+from callmood.text import printable
 
 _MAGIC = frozenset("*?[")
 
@@ -59,6 +59,13 @@ def find(inputs: Sequence[str | Path], *, exclude: Collection[Path], notices: No
         skipped=tuple(sorted(skipped)),
         roots=tuple(roots),
     )
+
+
+def check_inputs(inputs: Sequence[str | Path]) -> None:
+    """Raises UsageError for an input that does not exist or a glob that matches nothing."""
+    notices = Notices()
+    for given in inputs:
+        _expand(given, notices)
 
 
 def canonical(path: Path) -> Path:

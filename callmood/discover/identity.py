@@ -15,20 +15,24 @@
    duplicate.
 5. Where calls of different content were given one id, the first path keeps it and the others are called
    `<id>~<first 8 hexadecimal digits of their content hash>` (16 or 64 where that is taken too).
+6. What earlier runs know comes before rules 2 and 5: content that is known and was not given another id keeps
+   its id, wherever it lies now, and a call keeps a given id against later calls of other content. Only a new
+   recording at the same path, or the pair that a known leg belongs to, takes the id over.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
 from callmood.discover.fields import MAX_ID_CHARACTERS, Facts
 from callmood.discover.notices import Notices
-from callmood.types import Leg, Recording, Role
+from callmood.text import path_text
+from callmood.types import KnownCall, Leg, Recording, Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,8 @@ class _Call:
 
     legs: tuple[Leg, ...]
     content_hash: str
+    parts: tuple[str, ...]
+    """Content hash of each leg."""
     facts: Facts
 
 
@@ -70,7 +76,7 @@ def fingerprint(path: Path, content_hash: Callable[[Path], str]) -> str:
 
 
 def assemble(
-    candidates: Sequence[Candidate], notices: Notices
+    candidates: Sequence[Candidate], known: Iterable[KnownCall], notices: Notices
 ) -> tuple[tuple[Recording, ...], tuple[tuple[Path, Path], ...]]:
     """Recordings sorted by path, and (file, the file it repeats) for each duplicate.
 
@@ -98,11 +104,13 @@ def assemble(
                 _Call(
                     legs=(Leg(path=first.path, role=first.role),),
                     content_hash=first.content_hash,
+                    parts=(first.content_hash,),
                     facts=_merged(repeats),
                 )
             )
             duplicates.extend((other.path, first.path) for other in repeats[1:])
-    return _with_ids(sorted(calls, key=lambda call: call.legs[0].path), notices), tuple(sorted(duplicates))
+    calls.sort(key=lambda call: call.legs[0].path)
+    return _with_ids(calls, known, notices), tuple(sorted(duplicates))
 
 
 def _by_given_id(same: Sequence[Candidate]) -> list[list[Candidate]]:
@@ -144,6 +152,7 @@ def _call_of_pair(pair: tuple[Candidate, Candidate], notices: Notices) -> _Call:
     return _Call(
         legs=tuple(Leg(path=leg.path, role=role) for leg, role in zip(pair, roles, strict=True)),
         content_hash=hashlib.sha256(":".join(leg.content_hash for leg in pair).encode()).hexdigest(),
+        parts=tuple(leg.content_hash for leg in pair),
         facts=replace(facts, metadata=replace(facts.metadata, agent_channel=agent_channel)),
     )
 
@@ -168,24 +177,51 @@ def _merged(candidates: Sequence[Candidate]) -> Facts:
     return reduce(Facts.over, (candidate.facts for candidate in candidates))
 
 
-def told_apart(call_id: str, digest: str, *, digits: int = 8) -> str:
-    """The id of a call whose given id another call has: rule 5."""
-    return f"{call_id[: MAX_ID_CHARACTERS - 1 - digits]}~{digest[:digits]}"
-
-
-def _with_ids(calls: Sequence[_Call], notices: Notices) -> tuple[Recording, ...]:
+def _with_ids(calls: Sequence[_Call], known: Iterable[KnownCall], notices: Notices) -> tuple[Recording, ...]:
+    owners: dict[str, KnownCall] = {}
+    by_content: dict[str, list[KnownCall]] = {}
+    for earlier in known:
+        owners[earlier.call_id] = earlier
+        by_content.setdefault(earlier.content_hash, []).append(earlier)
     recordings: dict[str, Recording] = {}
     for call in calls:
-        digest = call.content_hash.rpartition(":")[2]
-        call_id = call.facts.call_id or digest[:16]
+        call_id = _settled_id(call, owners, by_content.get(call.content_hash, []))
         if call_id in recordings:
+            call_id = next(unique for unique in _told_apart(call_id, call) if unique not in recordings)
+        if call.facts.call_id is not None and call_id != call.facts.call_id:
             notices.add(
                 "A call_id was given to different recordings, so the later ones carry a part of their hash",
-                f"'{call_id}' for {call.legs[0].path}",
+                f"'{call.facts.call_id}' for {call.legs[0].path}",
             )
-            others = (told_apart(call_id, digest, digits=digits) for digits in (8, 16, 64))
-            call_id = next(unique for unique in others if unique not in recordings)
         recordings[call_id] = Recording(
             call_id=call_id, legs=call.legs, content_hash=call.content_hash, metadata=call.facts.metadata
         )
     return tuple(recordings.values())
+
+
+def _settled_id(call: _Call, owners: Mapping[str, KnownCall], same_content: Sequence[KnownCall]) -> str:
+    """The id by rules 1, 2 and 6, not yet told apart from other calls of this run."""
+    given = call.facts.call_id
+    if given is None:
+        return same_content[0].call_id if same_content else _digest(call)[:16]
+    kept = {earlier.call_id for earlier in same_content} & {given, *_told_apart(given, call)}
+    if kept:
+        return min(kept, key=len)
+    owner = owners.get(given)
+    takes_over = (
+        owner is None
+        or owner.path in {path_text(leg.path) for leg in call.legs}
+        or owner.content_hash in call.parts
+    )
+    return given if takes_over else _told_apart(given, call)[0]
+
+
+def _told_apart(call_id: str, call: _Call) -> tuple[str, ...]:
+    """The ids, in order, for a call whose given id another call has: rule 5."""
+    return tuple(
+        f"{call_id[: MAX_ID_CHARACTERS - 1 - digits]}~{_digest(call)[:digits]}" for digits in (8, 16, 64)
+    )
+
+
+def _digest(call: _Call) -> str:
+    return call.content_hash.rpartition(":")[2]

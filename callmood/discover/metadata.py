@@ -25,7 +25,7 @@ from callmood.discover.fields import CALL_FIELDS, Facts, read_channel, read_fact
 from callmood.discover.find import canonical
 from callmood.discover.notices import Notices
 from callmood.errors import UsageError
-from callmood.terminal import printable
+from callmood.text import printable
 from callmood.types import Role
 
 _KNOWN_COLUMNS = frozenset((*CALL_FIELDS, "path", "role", "channel"))

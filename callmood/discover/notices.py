@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from callmood.terminal import printable
+from callmood.text import printable
 
 
 class Notices:

@@ -27,7 +27,7 @@ from string import Formatter
 from callmood.discover.fields import UNREADABLE_DATE
 from callmood.discover.notices import Notices
 from callmood.errors import UsageError
-from callmood.terminal import printable
+from callmood.text import printable
 
 _DIRECTIVES = {
     "Y": r"\d{4}",

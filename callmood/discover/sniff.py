@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from callmood.mpeg import LAYER2_KBPS, LAYER3_KBPS, LOW_RATE_KBPS, RATES_HZ
+
 HEAD_BYTES = 4096
 """How much of a file `is_audio_content` wants to see."""
 
@@ -40,12 +42,6 @@ _IFF_FORMS = (b"AIFF", b"AIFC")
 _PICTURE_BRANDS = frozenset((b"avif", b"avis", b"crx ", b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1"))
 
 _TS_PACKET_BYTES = 188
-
-# Bit rates in kbit/s by index 1-14, of the layers in use (ISO 11172-3 and 13818-3).
-_MPEG1_LAYER2 = (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
-_MPEG1_LAYER3 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_MPEG2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_MPEG_RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
 
 def has_audio_extension(path: Path) -> bool:
@@ -114,9 +110,9 @@ def _mpeg_frame_bytes(header: bytes) -> int:
     if header[3] & 3 == 2:  # reserved emphasis
         return 0
     layer3 = layer == 1
-    kbits = _MPEG2 if version != 3 else _MPEG1_LAYER3 if layer3 else _MPEG1_LAYER2
+    kbits = LOW_RATE_KBPS if version != 3 else LAYER3_KBPS if layer3 else LAYER2_KBPS
     samples = 576 if layer3 and version != 3 else 1152
-    return samples * kbits[bitrate_index - 1] * 125 // _MPEG_RATES_HZ[version][rate_index] + padding
+    return samples * kbits[bitrate_index - 1] * 125 // RATES_HZ[version][rate_index] + padding
 
 
 def _is_adts(head: bytes) -> bool:

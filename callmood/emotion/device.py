@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from callmood.errors import EngineUnavailableError
-from callmood.terminal import quiet_stderr
+from callmood.text import quiet_stderr
 
 
 def import_tensorflow() -> Any:

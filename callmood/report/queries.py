@@ -255,7 +255,10 @@ def _sql_errors() -> Iterator[None]:
 
     try:
         yield
-    except duckdb.InterruptException as error:
+    except (duckdb.InterruptException, RuntimeError) as error:
+        # While a query runs, DuckDB's client tells Ctrl-C as a RuntimeError.
+        if isinstance(error, RuntimeError) and "interrupted" not in str(error).lower():
+            raise
         raise KeyboardInterrupt from error
     except duckdb.Error as error:
         reason = " ".join(str(error).split("\nLINE ")[0].split())

@@ -13,15 +13,15 @@ RELATIONS: dict[str, str] = {
     "windows": "Short windows inside turns, every half second; the finest grain of the emotion scores.",
     "escalation_events": "Escalations as detected; query them through the view `escalations`.",
     "trajectory": "Emotion over time: one row per window with its speaker and role.",
-    "escalations": "One row per escalation, with what is known of its call.",
+    "escalations": "One row per escalation of any speaker (role tells whose), with what is known of its call.",
     "speaker_summary": "One row per speaker of a call.",
     "call_summary": (
-        "Exactly one row per call. Moods and escalations are those of everyone but the agent: of the "
-        "customer where roles are known, else of all speakers (see mood_of)."
+        "Exactly one row per call. Moods and escalations are the customer's where roles are known, else those "
+        "of all speakers, the agent among them (see mood_of)."
     ),
     "agent_summary": (
         "One row per agent_id. Rates stand beside their numerator and denominator and are NULL where the "
-        "denominator is 0. Escalations are those of everyone but the agent."
+        "denominator is 0. Moods and escalations are those of call_summary."
     ),
 }
 
@@ -50,14 +50,15 @@ COLUMNS: dict[str, str] = {
     "agent_id": "The agent, as given; NULL where not known.",
     "customer_id": "The customer, as given.",
     "queue": "The queue, as given.",
+    "agent_channel": "Channel that the agent speaks on, from 0 (left), as given by channel or by leg.",
     "metadata": "Further columns of the metadata file, as JSON.",
     "duration_s": "Length of the recording in seconds.",
     "channels": "Channels of the source.",
     "rate_hz": "Sampling rate of the source.",
     "codec": "What the source was encoded with, as its decoder names it.",
     "status": (
-        "ok, no_speech (nothing to score), empty (no samples), unreadable (does not decode) or failed "
-        "(an error of ours)."
+        "ok, no_speech (nothing to score), empty (no samples), unreadable (does not decode), failed (an error "
+        "of ours) or quarantined (its worker process died twice)."
     ),
     "error": "One sentence that says why, where there is something to say.",
     "truncated": "Whether a part of the recording did not decode.",

@@ -53,7 +53,8 @@ def open_database(path: Path, *, read_only: bool) -> Connection:
     import duckdb
 
     try:
-        return duckdb.connect(str(path), read_only=read_only)
+        # Absolute, so that no name is taken for one of DuckDB's special ones (`:memory:`, `md:...`).
+        return duckdb.connect(str(path.absolute()), read_only=read_only)
     except duckdb.IOException as error:
         message = str(error)
         if "lock" in message.lower():

@@ -57,6 +57,7 @@ def m001_initial(connection: Connection) -> None:
             customer_id VARCHAR,
             queue VARCHAR,
             started_at TIMESTAMPTZ,
+            agent_channel INTEGER,
             metadata JSON,
             duration_s DOUBLE,
             channels INTEGER,
@@ -215,7 +216,8 @@ VIEWS: dict[str, str] = {
 
 
 def migrate(connection: Connection) -> int:
-    """Bring a database to the newest schema in one transaction; returns the version it had before."""
+    """Bring a database to the newest schema, and its views and comments to this version's, in one
+    transaction; returns the version that it had before."""
     connection.execute("BEGIN TRANSACTION")
     try:
         connection.execute(
@@ -228,15 +230,14 @@ def migrate(connection: Connection) -> int:
             """
         )
         before = schema_version(connection)
-        if before < len(MIGRATIONS):
-            for version, step in enumerate(MIGRATIONS[before:], start=before + 1):
-                step(connection)
-                connection.execute(
-                    "INSERT INTO schema_migrations (version, name) VALUES (?, ?)", [version, step.__name__]
-                )
-            for name, query in VIEWS.items():
-                connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
-            _comment(connection)
+        for version, step in enumerate(MIGRATIONS[before:], start=before + 1):
+            step(connection)
+            connection.execute(
+                "INSERT INTO schema_migrations (version, name) VALUES (?, ?)", [version, step.__name__]
+            )
+        for name, query in VIEWS.items():
+            connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+        _comment(connection)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

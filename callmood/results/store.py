@@ -17,7 +17,8 @@ from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
 from callmood.errors import DatabaseError
 from callmood.results.read import check_not_newer, first_line, open_database
 from callmood.results.schema import Connection, migrate, schema_version
-from callmood.types import Affect, Analysis, CallResult, Recording, Windows
+from callmood.text import path_text
+from callmood.types import Affect, Analysis, CallMetadata, CallResult, KnownCall, Recording, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,18 +41,6 @@ class Run:
     emotion_for: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class KnownCall:
-    """What the database holds of a call, as far as deciding what is new needs it."""
-
-    call_id: str
-    path: str
-    content_hash: str
-    status: str
-    settings_hash: str
-    model_hash: str
-
-
 class Store:
     """A results database open for writing; each call is written in one transaction.
 
@@ -71,12 +60,21 @@ class Store:
             )
         self._connection: Connection = open_database(self.path, read_only=False)
         try:
-            check_not_newer(self.path, schema_version(self._connection))
+            self._check_ours()
             with self._clear_errors():
                 migrate(self._connection)
         except BaseException:
             self._connection.close()
             raise
+
+    def _check_ours(self) -> None:
+        version = schema_version(self._connection)
+        check_not_newer(self.path, version)
+        tables = self._connection.execute("SELECT count(*) FROM duckdb_tables()").fetchone()
+        if version == 0 and tables[0]:
+            raise DatabaseError(
+                f"{self.path}: a DuckDB database of another program; name another one with --db."
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -86,13 +84,45 @@ class Store:
     ) -> None:
         self._connection.close()
 
-    def known_calls(self) -> dict[str, KnownCall]:
-        """Every call in the database, by call_id."""
+    def known_calls(self) -> list[KnownCall]:
+        """Every call in the database, ordered by call_id."""
         rows = self._connection.execute(
-            "SELECT call_id, path, content_hash, status, settings_hash, model_hash FROM calls"
+            """
+            SELECT call_id, path, content_hash, settings_hash, model_hash,
+                   agent_id, customer_id, queue, started_at, agent_channel, metadata
+            FROM calls ORDER BY call_id
+            """
         ).fetchall()
-        fields = ("call_id", "path", "content_hash", "status", "settings_hash", "model_hash")
-        return {row[0]: KnownCall(**dict(zip(fields, row, strict=True))) for row in rows}
+        return [
+            KnownCall(
+                call_id=call_id,
+                path=path,
+                content_hash=content_hash,
+                settings_hash=settings_hash,
+                model_hash=model_hash,
+                metadata=CallMetadata(
+                    agent_id=agent_id,
+                    customer_id=customer_id,
+                    queue=queue,
+                    started_at=started_at,
+                    agent_channel=agent_channel,
+                    extra=json.loads(extra) if extra else {},
+                ),
+            )
+            for (
+                call_id,
+                path,
+                content_hash,
+                settings_hash,
+                model_hash,
+                agent_id,
+                customer_id,
+                queue,
+                started_at,
+                agent_channel,
+                extra,
+            ) in rows
+        ]
 
     def content_hash(self, path: Path) -> str:
         """SHA-256 of a file, from the database where size and time of change are as they were."""
@@ -139,8 +169,11 @@ class Store:
                 [finished_at, found, analyzed, failed, already_known, run_id],
             )
 
-    def write(self, result: CallResult, run: Run, *, analyzed_at: datetime) -> None:
-        """Write one call, replacing what was known of it and of the same path, in one transaction."""
+    def write(
+        self, result: CallResult, run: Run, *, analyzed_at: datetime, supersedes: Iterable[str] = ()
+    ) -> None:
+        """Write one call in one transaction, replacing what was known of it, and of the calls that it
+        `supersedes`."""
         recording = result.recording
         analysis = result.analysis
         row = _metadata_row(recording) | {
@@ -162,10 +195,7 @@ class Store:
                 "diarizer": analysis.diarizer,
             }
         with self._transaction():
-            replaced = self._connection.execute(
-                "SELECT call_id FROM calls WHERE call_id = ? OR path = ?", [recording.call_id, row["path"]]
-            ).fetchall()
-            for (call_id,) in replaced:
+            for call_id in {recording.call_id, *supersedes}:
                 for table in ("turns", "windows", "escalation_events"):
                     self._connection.execute(f"DELETE FROM {table} WHERE call_id = ?", [call_id])
                 if call_id != recording.call_id:
@@ -178,7 +208,7 @@ class Store:
                     self._insert("escalation_events", {"call_id": recording.call_id} | asdict(event))
 
     def update_metadata(self, recordings: Iterable[Recording]) -> None:
-        """Bring path and metadata of known calls up to date (files move, metadata arrives later)."""
+        """Write path and metadata of known calls (files move, metadata arrives later)."""
         with self._transaction():
             for recording in recordings:
                 row = _metadata_row(recording)
@@ -224,11 +254,6 @@ class Store:
             ) from error
 
 
-def path_text(path: Path) -> str:
-    """A path as text that any database can hold: bytes that are not UTF-8 become escapes."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def _metadata_row(recording: Recording) -> dict[str, Any]:
     metadata = recording.metadata
     return {
@@ -239,6 +264,7 @@ def _metadata_row(recording: Recording) -> dict[str, Any]:
         "customer_id": metadata.customer_id,
         "queue": metadata.queue,
         "started_at": metadata.started_at,
+        "agent_channel": metadata.agent_channel,
         "metadata": json.dumps(dict(metadata.extra), default=str) if metadata.extra else None,
     }
 

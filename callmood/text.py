@@ -1,4 +1,4 @@
-"""Text that is safe on a terminal, and libraries that write to it unasked."""
+"""Text that terminals and databases can take, and libraries that write to the terminal unasked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _stderr_lock = threading.Lock()
 
@@ -15,6 +16,11 @@ def printable(text: object) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in str(text)
     )
+
+
+def path_text(path: Path) -> str:
+    """A path as text that any database can hold: bytes that are not UTF-8 become escapes."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @contextmanager
