@@ -127,8 +127,11 @@ class Batches:
         """(frames, spans), targets, embeddings of one batch; see `callmood.emotion.network`."""
         rng = np.random.default_rng((self.seed, epoch, index))
         drawn = rng.choice(len(self.members), size=self.batch_size, p=self._draw_weight)
+        # Keras takes the shapes that it expects from the first two batches: were these of one length by
+        # chance, any other length would be refused. No batch is as long as this one.
+        at_least = MAX_FRAMES + STRIDE if index == 0 else 0
         return (
-            collate([self._example(member, rng) for member in drawn]),
+            collate([self._example(member, rng) for member in drawn], at_least=at_least),
             self.targets[drawn],
             self.embeddings[drawn],
         )
@@ -149,9 +152,10 @@ def spec_augment(frames: Floats, rng: np.random.Generator) -> Floats:
     return frames
 
 
-def collate(examples: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Zero-padded frames, shape (n, longest, n_mfcc), and one span per example, shape (n, 1, longest / STRIDE)."""
-    longest = -(-max(len(frames) for frames in examples) // STRIDE) * STRIDE
+def collate(examples: Sequence[Floats], *, at_least: int = 0) -> tuple[Floats, Floats]:
+    """Zero-padded frames, shape (n, longest, n_mfcc), and one span per example, shape (n, 1, longest / STRIDE);
+    `longest` is no less than `at_least`."""
+    longest = -(-max(at_least, *(len(frames) for frames in examples)) // STRIDE) * STRIDE
     frames = np.zeros((len(examples), longest, examples[0].shape[1]), dtype=np.float32)
     spans = np.zeros((len(examples), 1, longest // STRIDE), dtype=np.float32)
     for row, example in enumerate(examples):
