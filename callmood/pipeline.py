@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from callmood.decode import decode
 from callmood.diarize.engine import Diarizer, engine_for, make_diarizer
 from callmood.diarize.turns import mixed
-from callmood.emotion.score import HOP_S, ProbabilityModel, Scores, score_turns
+from callmood.emotion.score import ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.settings import Settings
 from callmood.text import printable
@@ -118,13 +120,19 @@ def _score(turns: tuple[Turn, ...], audio: Audio, engines: Engines) -> Scores:
     return score_turns(turns, mfcc, engines.model, wanted=wanted)
 
 
+def speech_per_window(window_turn: NDArray[np.int32], turns: Sequence[Turn]) -> NDArray[np.float64]:
+    """Seconds of speech that each window stands for: its turn's, shared among the turn's windows."""
+    windows_of_turn = np.bincount(window_turn, minlength=len(turns))
+    lengths_s = np.array([turn.duration_s for turn in turns])
+    return np.asarray(lengths_s[window_turn] / windows_of_turn[window_turn])
+
+
 def _trajectory(scores: Scores, turns: tuple[Turn, ...]) -> Windows:
     affect = affect_of(scores.windows)
+    steps_s = speech_per_window(scores.window_turn, turns)
     smoothed = np.zeros(len(scores.windows), dtype=np.float32)
-    speakers = np.array([turns[index].speaker for index in scores.window_turn], dtype=object)
-    for speaker in np.unique(speakers):
-        own = speakers == speaker
-        smoothed[own] = smooth(affect.negativity[own], step_s=HOP_S)
+    for own in _by_speaker(scores.window_turn, turns).values():
+        smoothed[own] = smooth(affect.negativity[own], steps_s[own])
     return Windows(
         turn_index=scores.window_turn,
         start_s=scores.window_start_s,
@@ -136,16 +144,20 @@ def _trajectory(scores: Scores, turns: tuple[Turn, ...]) -> Windows:
 
 def _escalations(windows: Windows, turns: tuple[Turn, ...], rule: EscalationRule) -> tuple[Escalation, ...]:
     found: list[Escalation] = []
-    speakers = np.array([turns[index].speaker for index in windows.turn_index], dtype=object)
-    for speaker in np.unique(speakers):
-        own = speakers == speaker
-        role = next(turn.role for turn in turns if turn.speaker == speaker)
+    steps_s = speech_per_window(windows.turn_index, turns)
+    for speaker, own in _by_speaker(windows.turn_index, turns).items():
         found += find_escalations(
             windows.negativity_smooth[own],
             (windows.start_s[own] + windows.end_s[own]) / 2,
-            step_s=HOP_S,
-            speaker=str(speaker),
-            role=role,
+            steps_s[own],
+            speaker=speaker,
+            role=next(turn.role for turn in turns if turn.speaker == speaker),
             rule=rule,
         )
     return tuple(sorted(found, key=lambda event: event.onset_s))
+
+
+def _by_speaker(window_turn: NDArray[np.int32], turns: Sequence[Turn]) -> dict[str, NDArray[np.intp]]:
+    """Indices of each speaker's windows, in order of time."""
+    speakers = np.array([turns[index].speaker for index in window_turn], dtype=object)
+    return {str(speaker): np.flatnonzero(speakers == speaker) for speaker in np.unique(speakers)}

@@ -491,7 +491,7 @@ def test_analyze_says_what_it_did(analyzing: Run) -> None:
         "skipped 1 file without audio",
         "left out 2 files with the content of another",
         "emotions of everyone were inferred; --emotion-for customer leaves agents out",
-        "analyzed 11 recordings (0.4 h) in 52 s; 0 failed; 3 already known",
+        "analyzed 11 recordings (24.0 min) in 52 s; 0 failed; 3 already known",
     ]
 
 

@@ -15,7 +15,8 @@ def track(*levels_and_counts: tuple[float, int]) -> np.ndarray:
 
 def escalations(negativity: np.ndarray):
     t_s = 0.5 * np.arange(len(negativity)) + 1.0
-    return find_escalations(negativity, t_s, step_s=0.5, speaker="S1", role="customer", rule=RULE)
+    steps_s = np.full(len(negativity), 0.5)
+    return find_escalations(negativity, t_s, steps_s, speaker="S1", role="customer", rule=RULE)
 
 
 def test_valence_and_arousal_are_expectations() -> None:
@@ -25,7 +26,7 @@ def test_valence_and_arousal_are_expectations() -> None:
 
     assert affect.valence == pytest.approx([(0.81 - 0.63) / 2], abs=1e-6)
     assert affect.arousal == pytest.approx([(0.51 - 0.27) / 2], abs=1e-6)
-    assert affect.negativity == pytest.approx([0.5])
+    assert affect.negativity == pytest.approx([0.25 / 2])
 
 
 @pytest.mark.parametrize(
@@ -34,13 +35,13 @@ def test_valence_and_arousal_are_expectations() -> None:
         ("neutral", 0),
         ("happy", 0),
         ("surprised", 0),
-        ("sad", 1),
+        ("sad", 0.25),
+        ("disgust", 0.5),
+        ("fearful", 0.5),
         ("angry", 1),
-        ("fearful", 1),
-        ("disgust", 1),
     ],
 )
-def test_negativity_is_the_probability_of_the_four_negative_emotions(emotion: str, negativity: int) -> None:
+def test_negativity_weighs_the_four_negative_emotions(emotion: str, negativity: float) -> None:
     assert affect_of(certain(emotion)).negativity[0] == negativity
 
 
@@ -51,19 +52,27 @@ def test_what_was_not_inferred_stays_unknown() -> None:
     assert np.isnan(affect.negativity[0])
 
 
-def test_smoothing_weighs_by_age() -> None:
-    # With a step equal to the time constant the weight falls by e from one window to the next.
-    w = np.exp(-1.0)
+def test_smoothing_begins_at_the_mean_and_forgets() -> None:
+    # A step of one time constant keeps 1/e of what was, one of two keeps 1/e^2; the mean, weighted by the
+    # steps, is 1/3.
+    first = np.exp(-1.0) / 3 + (1 - np.exp(-1.0)) * 1.0
+    second = np.exp(-2.0) * first
 
-    smoothed = smooth(np.array([1.0, 0.0, 1.0], dtype=np.float32), step_s=5.0, time_constant_s=5.0)
+    smoothed = smooth(np.array([1.0, 0.0], dtype=np.float32), np.array([5.0, 10.0]), time_constant_s=5.0)
 
-    assert smoothed == pytest.approx([1.0, w / (1 + w), (1 + w * w) / (1 + w + w * w)], rel=1e-5)
+    assert smoothed == pytest.approx([first, second], rel=1e-6)
 
 
-def test_smoothing_looks_only_back() -> None:
-    values = np.random.default_rng(0).random(50).astype(np.float32)
+def test_a_long_turn_smooths_like_its_windows_one_by_one() -> None:
+    # One window that stands for 2 s weighs as much as four of the same value that stand for 0.5 s each.
+    short = smooth(np.array([0, 1], dtype=np.float32), np.array([2.0, 2.0]))
+    long = smooth(np.array([0, 0, 0, 0, 1, 1, 1, 1], dtype=np.float32), np.full(8, 0.5))
 
-    assert smooth(values, step_s=0.5)[:20] == pytest.approx(smooth(values[:20], step_s=0.5))
+    assert long[[3, 7]] == pytest.approx(short, abs=1e-6)
+
+
+def test_smoothing_nothing_is_nothing() -> None:
+    assert smooth(np.zeros(0, dtype=np.float32), np.zeros(0)).shape == (0,)
 
 
 def test_a_sustained_rise_is_an_escalation_with_onset_peak_and_end() -> None:

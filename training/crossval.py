@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--corpora", type=Path, default=SHARED / "corpora")
     parser.add_argument("--noise", type=Path, default=SHARED / "noise")
     parser.add_argument("--condition", action="append", help=f"default: {', '.join(CONDITIONS)}")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that prepare the clips")
     parser.add_argument("--json", type=Path, required=True, help="write the figures here")
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder of the models to ship")
     options = parser.parse_args(arguments)
@@ -85,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 name, noise=options.noise, rir=options.noise, rate_hz=model.front_end.rate_hz
             )
             members = held_out[int(fold)]
-            scored[members], _ = score_clips([clips[index] for index in members], model, condition)
+            scored[members], _ = score_clips(
+                [clips[index] for index in members], model, condition, jobs=options.jobs
+            )
         if not temperatures:
             # Each fold is calibrated on the speakers of the other folds, so that no figure is fitted to itself.
             for fold_number, members in held_out.items():

@@ -15,32 +15,48 @@ from callmood.emotion.model import EmotionModel
 from callmood.emotion.utterance import speech_stretch
 from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
 from callmood.errors import CallmoodError
-from callmood.features import normalize
+from callmood.features import FrontEnd, normalize
 from callmood.types import Floats
 from training.conditions import Condition, make_condition
 from training.corpora import Clip, label_indices, load_clip, read_manifest
 from training.metrics import figures
 
+_CHUNK = 200
+"""Clips per task of a worker."""
 
-def score_clips(clips: Sequence[Clip], model: EmotionModel, condition: Condition) -> tuple[Floats, int]:
+
+def score_clips(
+    clips: Sequence[Clip], model: EmotionModel, condition: Condition, *, jobs: int = 1
+) -> tuple[Floats, int]:
     """Probabilities of each clip, shape (n, 7), and how many clips had no detectable speech.
 
     The latter are scored whole, since a labelled clip is known to hold speech.
     """
-    stretches: list[Floats] = []
-    without_speech = 0
+    import joblib
+
+    chunks = [clips[start : start + _CHUNK] for start in range(0, len(clips), _CHUNK)]
+    parts = joblib.Parallel(n_jobs=jobs)(
+        joblib.delayed(_stretches)(chunk, model.front_end, condition) for chunk in chunks
+    )
+    heard = [stretch for part in parts for stretch in part]
+    whole = [np.array([[0, len(frames)]]) for frames, _ in heard]
+    rows = model.probabilities([frames for frames, _ in heard], whole)
+    probabilities = np.concatenate([np.zeros((0, len(EMOTIONS)), dtype=np.float32), *rows])
+    return probabilities, sum(not has_speech for _, has_speech in heard)
+
+
+def _stretches(clips: Sequence[Clip], front_end: FrontEnd, condition: Condition) -> list[tuple[Floats, bool]]:
+    """What the network hears of each clip, and whether speech was detected in it."""
+    found: list[tuple[Floats, bool]] = []
     for clip in clips:
-        samples = condition(load_clip(clip, rate_hz=model.front_end.rate_hz), clip.file)
-        heard = speech_stretch(samples, model.front_end)
+        samples = condition(load_clip(clip, rate_hz=front_end.rate_hz), clip.file)
+        heard = speech_stretch(samples, front_end)
         if heard is None:
-            without_speech += 1
-            frames = model.front_end.mfcc(samples)
-            stretches.append(normalize(frames, frames))
+            frames = front_end.mfcc(samples)
+            found.append((normalize(frames, frames), False))
         else:
-            stretches.append(heard[0])
-    whole = [np.array([[0, len(stretch)]]) for stretch in stretches]
-    rows = model.probabilities(stretches, whole)
-    return np.concatenate(rows) if rows else np.zeros((0, len(EMOTIONS)), dtype=np.float32), without_speech
+            found.append((heard[0], True))
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--condition", default="clean", help="clean, telephone, mulaw, gsm, noise:DB, reverb")
     parser.add_argument("--noise", type=Path, help="folder with esc10/, for noise:DB")
     parser.add_argument("--rir", type=Path, help="folder with rir/, for reverb")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that prepare the clips")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--predictions", type=Path, help="write one row per clip here (CSV)")
     options = parser.parse_args(arguments)
@@ -64,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CallmoodError, OSError, KeyError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
-    probabilities, without_speech = score_clips(clips, model, condition)
+    probabilities, without_speech = score_clips(clips, model, condition, jobs=options.jobs)
     labels = label_indices(clips)
     corpora = np.array([clip.corpus for clip in clips])
     result = {

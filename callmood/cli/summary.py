@@ -42,7 +42,7 @@ def outcome(summary: RunSummary) -> list[str]:
         cut = f", {len(summary.truncated)} truncated" if summary.truncated else ""
         sentences += [
             _WHOSE[summary.emotion_for],
-            f"analyzed {_count(summary.analyzed, 'recording')} ({summary.audio_s / 3600:.1f} h) "
+            f"analyzed {_count(summary.analyzed, 'recording')} ({_length(summary.audio_s)}) "
             f"in {summary.wall_s:.0f} s; {len(summary.failures)} failed{cut}{known}",
         ]
     elif summary.already_known:
@@ -82,6 +82,10 @@ _WHOSE = {
     "customer": "emotions of customers alone were inferred, of nobody whose role is unknown",
     "agent": "emotions of agents alone were inferred, of nobody whose role is unknown",
 }
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 def _more(count: int, advice: str) -> list[str]:

@@ -79,9 +79,10 @@ COLUMNS: dict[str, str] = {
         "Expected pleasantness, -1 to 1: the probabilities times Russell and Mehrabian's (1977) ratings."
     ),
     "arousal": "Expected activation, -1 to 1, likewise.",
-    "negativity": "p_angry + p_disgust + p_fearful + p_sad, 0 to 1.",
+    "negativity": "p_angry + 0.5 p_fearful + 0.5 p_disgust + 0.25 p_sad, 0 to 1.",
     "negativity_smooth": (
-        "negativity, exponentially smoothed over the speaker's earlier windows (5 s of own speech)."
+        "negativity, exponentially smoothed over the speaker's earlier windows (time constant 5 s of own speech), "
+        "from the speaker's mean in the call on."
     ),
     "onset_s": "First moment of the rise.",
     "peak_s": "Moment of the highest smoothed negativity while it lasts.",

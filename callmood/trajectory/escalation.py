@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +14,9 @@ from callmood.types import Escalation, Floats, Role
 class EscalationRule:
     """When a rise counts as an escalation."""
 
-    slack: float = 0.15
+    slack: float = 0.1
     """How far the smoothed negativity must lie above the baseline for the sum to grow."""
-    threshold_s: float = 1.5
+    threshold_s: float = 0.75
     """Sum (excess over baseline and slack, times seconds of speech) at which an escalation is declared."""
     min_speech_s: float = 10.0
     """Speech below which a speaker has no baseline and no escalation is claimed."""
@@ -25,9 +24,9 @@ class EscalationRule:
 
 def find_escalations(
     negativity: Floats,
-    t_s: Sequence[float] | NDArray[np.float64],
+    t_s: NDArray[np.float64],
+    steps_s: NDArray[np.float64],
     *,
-    step_s: float,
     speaker: str,
     role: Role | None,
     rule: EscalationRule,
@@ -35,7 +34,7 @@ def find_escalations(
     """Escalations of one speaker, by Page's one-sided CUSUM (Page 1954) on the smoothed negativity.
 
     The baseline is the median of the speaker's smoothed negativity in this call. With x the excess over
-    baseline + slack, the sum is S = max(0, S + x * step_s). An escalation is declared when S reaches
+    baseline + slack, the sum is S = max(0, S + x * steps_s). An escalation is declared when S reaches
     `threshold_s`; its onset is the first window of that excursion of S, its peak the largest negativity while
     it lasts, its end the first window after the declaration in which the negativity is back below
     baseline + slack. It is recovered if it ended while the speaker was still to be heard.
@@ -46,10 +45,10 @@ def find_escalations(
         Shape (n,), smoothed, in [0, 1], the speaker's windows in order of time.
     t_s
         Shape (n,), the windows' centres in seconds from the start of the call.
-    step_s
-        Seconds of speech that each window stands for.
+    steps_s
+        Shape (n,), seconds of speech that each window stands for.
     """
-    if len(negativity) * step_s < rule.min_speech_s:
+    if float(steps_s.sum()) < rule.min_speech_s:
         return ()
     baseline = float(np.median(negativity))
     calm_below = baseline + rule.slack
@@ -61,7 +60,7 @@ def find_escalations(
             continue
         onset, total, declared = index, 0.0, False
         while index < len(negativity):
-            total += float(negativity[index] - calm_below) * step_s
+            total += float(negativity[index] - calm_below) * float(steps_s[index])
             declared = declared or total >= rule.threshold_s
             if total <= 0.0 or (declared and negativity[index] <= calm_below):
                 break
@@ -78,7 +77,7 @@ def find_escalations(
                     peak_s=float(t_s[peak]),
                     end_s=float(t_s[index]) if ended else None,
                     height=height,
-                    slope=height / max(float(t_s[peak] - t_s[onset]), step_s),
+                    slope=height / max(float(t_s[peak] - t_s[onset]), float(steps_s[onset])),
                     recovered=ended,
                 )
             )

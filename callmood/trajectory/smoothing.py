@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from callmood.types import Floats
 
@@ -10,28 +11,31 @@ TIME_CONSTANT_S = 5.0
 """Seconds of the speaker's own speech after which a window's weight has fallen to 1/e."""
 
 
-def smooth(values: Floats, *, step_s: float, time_constant_s: float = TIME_CONSTANT_S) -> Floats:
-    """Exponentially weighted mean of each value and those before it.
+def smooth(
+    values: Floats, steps_s: NDArray[np.float64], *, time_constant_s: float = TIME_CONSTANT_S
+) -> Floats:
+    """Exponential smoothing that begins at the mean of all values.
 
     Pauses and other parties' turns do not count as time: what was last said is as recent as the words before
-    the pause. y[i] = sum_j w^(i-j) x[j] / sum_j w^(i-j) over j <= i with w = exp(-step_s / time_constant_s),
-    so that the first values are not pulled towards zero.
+    the pause. y[i] = w y[i-1] + (1 - w) x[i] with w = exp(-steps_s[i] / time_constant_s), and y[-1] is the mean
+    of x weighted by steps_s, so that the first window of a call weighs no more than any other.
 
     Parameters
     ----------
     values
         Shape (n,), one speaker's windows in order of time.
-    step_s
-        Seconds from one window to the next.
+    steps_s
+        Shape (n,), seconds of speech that each window stands for.
 
     Examples
     --------
-    >>> smooth(np.array([0.5, 0.5, 0.5], dtype=np.float32), step_s=0.5)
-    array([0.5, 0.5, 0.5], dtype=float32)
+    >>> smooth(np.array([0.5, 0.5], dtype=np.float32), np.array([0.5, 2.0]))
+    array([0.5, 0.5], dtype=float32)
     """
-    from scipy.signal import lfilter
-
-    keep = np.exp(-step_s / time_constant_s)
-    weighted = lfilter([1.0], [1.0, -keep], values.astype(np.float64))
-    weight = lfilter([1.0], [1.0, -keep], np.ones(len(values)))
-    return np.asarray(weighted / weight, dtype=np.float32)
+    smoothed = np.zeros(len(values), dtype=np.float32)
+    if len(values):
+        level = float(np.average(values, weights=steps_s))
+        for index, keep in enumerate(np.exp(-steps_s / time_constant_s)):
+            level = keep * level + (1.0 - keep) * float(values[index])
+            smoothed[index] = level
+    return smoothed
