@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from callmood.decode import decode
 from callmood.diarize.engine import Diarizer, engine_for, make_diarizer
-from callmood.diarize.turns import mixed
+from callmood.diarize.turns import mixed, of_one_speaker
 from callmood.emotion.score import ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.settings import Settings
@@ -101,10 +101,12 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
 
 
 def assign_roles(turns: tuple[Turn, ...], audio: Audio, recording: Recording) -> tuple[Turn, ...]:
-    """Roles of the parties of two-channel audio, from the agent's channel.
+    """Roles of the parties of two-channel audio, from the agent's channel, and of a leg on its own.
 
-    One-channel audio gives no way to tell who is who: its roles stay None.
+    Other one-channel audio gives no way to tell who is who: its roles stay None.
     """
+    if len(recording.legs) == 1 and recording.legs[0].role is not None:
+        return tuple(replace(turn, role=recording.legs[0].role) for turn in of_one_speaker(turns))
     agent = recording.metadata.agent_channel
     if audio.channels != 2 or agent is None:
         return turns

@@ -217,6 +217,18 @@ def test_two_legs_are_one_call(tmp_path: Path) -> None:
     ]
 
 
+def test_a_leg_on_its_own_is_one_party_with_its_role(tmp_path: Path) -> None:
+    samples, rate_hz = soundfile.read(EXAMPLES / "calls" / "delivery-0418.wav", dtype="float32")
+    soundfile.write(tmp_path / "right.wav", samples[:, 1], rate_hz)
+    (tmp_path / "calls.csv").write_text("call_id,path,role\nd1,right.wav,customer\n")
+    database = tmp_path / "x.duckdb"
+    callmood.analyze(
+        tmp_path / "right.wav", db=str(database), metadata=str(tmp_path / "calls.csv"), jobs=1, device="cpu"
+    )
+
+    assert rows(database, "SELECT DISTINCT call_id, speaker, role FROM turns") == [("d1", "S1", "customer")]
+
+
 def test_silence_is_no_failure(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silence.wav", np.zeros(40_000, dtype=np.float32), 8000)
     database = tmp_path / "x.duckdb"

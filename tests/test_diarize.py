@@ -17,7 +17,7 @@ from callmood.diarize import builtin, channels, vad
 from callmood.diarize.channels import ChannelsDiarizer
 from callmood.diarize.engine import engine_for, make_diarizer
 from callmood.diarize.rttm import read_rttm
-from callmood.diarize.turns import join_regions, mark_overlap
+from callmood.diarize.turns import join_regions, mark_overlap, of_one_speaker
 from callmood.diarize.vad import STEP, VadSettings, speech_probability, speech_regions
 from callmood.errors import EngineUnavailableError, ModelError, RecordingError, UsageError
 from callmood.model_files import SPEAKER, verified
@@ -185,6 +185,18 @@ def test_a_quiet_party_who_talks_over_a_loud_one_keeps_the_turn() -> None:
 def test_one_channel_is_refused_with_the_way_out() -> None:
     with pytest.raises(RecordingError, match="--diarizer builtin or auto"):
         ChannelsDiarizer()(audio(silence(1.0)[None]))
+
+
+def test_turns_of_one_party_are_joined_whoever_they_were_given_to() -> None:
+    spans = [("S1", 0.0, 2.0), ("S2", 1.0, 1.5), ("S2", 2.1, 3.0), ("S1", 5.0, 6.0)]
+    turns = [Turn(speaker=who, channel=0, start_s=start_s, end_s=end_s) for who, start_s, end_s in spans]
+
+    joined = of_one_speaker(turns)
+
+    assert [(turn.speaker, turn.start_s, turn.end_s) for turn in joined] == [
+        ("S1", 0.0, 3.0),
+        ("S1", 5.0, 6.0),
+    ]
 
 
 # One channel

@@ -48,6 +48,16 @@ def join_regions(regions: Regions, *, max_pause_s: float, min_s: float) -> Regio
     return kept
 
 
+def of_one_speaker(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """The same speech as turns of S1 alone, for a recording that is known to hold one party."""
+    spans = np.array(sorted((turn.start_s, turn.end_s) for turn in turns)).reshape(-1, 2)
+    spans[:, 1] = np.maximum.accumulate(spans[:, 1])
+    return tuple(
+        Turn(speaker="S1", channel=0, start_s=float(start_s), end_s=float(end_s))
+        for start_s, end_s in join_regions(spans, max_pause_s=MAX_PAUSE_S, min_s=0.0)
+    )
+
+
 def mark_overlap(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     """The turns ordered by start, each with the seconds during which another speaker speaks as well."""
     ordered = sorted(turns, key=lambda turn: (turn.start_s, turn.end_s, turn.speaker))
