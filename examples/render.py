@@ -1,7 +1,8 @@
 """Renders the example calls: `python examples/render.py` (needs flite: `apt-get install flite`).
 
-The voices are synthetic (flite's slt, rms, awb and kal). "Raised" lines are faster, higher and louder, which is
-no emotion: the calls show that the pipeline runs, and nothing more.
+The voices are synthetic (flite's slt, rms, awb and kal). "Raised" lines are faster, higher, louder and overdriven, by
+amounts that were chosen so that the shipped network takes them for anger: this is no emotion, and the calls show that
+the pipeline runs, and nothing more.
 """
 
 from __future__ import annotations
@@ -93,9 +94,9 @@ RENEWAL = (
     Line(1, "Perfect, thanks. Goodbye."),
 )
 CALLS = (
-    Call("billing-0417", ("slt", "rms"), BILLING, two_channels=True, pitch_hz=(170, 100)),
+    Call("billing-0417", ("slt", "kal"), BILLING, two_channels=True, pitch_hz=(170, 105)),
     Call("delivery-0418", ("awb", "slt"), DELIVERY, two_channels=True, pitch_hz=(120, 190)),
-    Call("outage-0419", ("slt", "kal"), OUTAGE, two_channels=False, pitch_hz=(170, 105)),
+    Call("outage-0419", ("slt", "awb"), OUTAGE, two_channels=False, pitch_hz=(170, 120)),
     Call("renewal-0420", ("rms", "slt"), RENEWAL, two_channels=False, pitch_hz=(95, 185)),
 )
 FORMATS = {
@@ -108,7 +109,9 @@ FORMATS = {
 
 def speak(line: Line, voice: str, pitch_hz: int) -> Floats:
     """The line as flite says it, shape (n,), at `RATE_HZ`."""
-    stretch, pitch, gain = (0.88, 1.3 * pitch_hz, 0.5) if line.raised else (1.0, pitch_hz, 0.25)
+    stretch, pitch, spread, gain, drive = (
+        (0.8, 1.4 * pitch_hz, 30, 0.9, 5.0) if line.raised else (1.05, pitch_hz, 12, 0.1, 0.1)
+    )
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
         subprocess.run(
             [  # noqa: S607
@@ -119,6 +122,8 @@ def speak(line: Line, voice: str, pitch_hz: int) -> Floats:
                 f"duration_stretch={stretch}",
                 "--setf",
                 f"int_f0_target_mean={pitch}",
+                "--setf",
+                f"int_f0_target_stddev={spread}",
                 "-t",
                 line.text,
                 "-o",
@@ -128,7 +133,8 @@ def speak(line: Line, voice: str, pitch_hz: int) -> Floats:
         )
         samples, rate_hz = soundfile.read(file.name, dtype="float32")
     resampled = soxr.resample(samples, rate_hz, RATE_HZ)
-    return np.asarray(gain * resampled / max(float(np.abs(resampled).max()), 1e-6), dtype=np.float32)
+    driven = np.tanh(drive * resampled / max(float(np.abs(resampled).max()), 1e-6)) / np.tanh(drive)
+    return np.asarray(gain * driven, dtype=np.float32)
 
 
 def render(call: Call) -> Floats:

@@ -52,10 +52,10 @@ def test_what_was_not_inferred_stays_unknown() -> None:
     assert np.isnan(affect.negativity[0])
 
 
-def test_smoothing_begins_at_the_mean_and_forgets() -> None:
-    # A step of one time constant keeps 1/e of what was, one of two keeps 1/e^2; the mean, weighted by the
-    # steps, is 1/3.
-    first = np.exp(-1.0) / 3 + (1 - np.exp(-1.0)) * 1.0
+def test_smoothing_begins_at_the_median_and_forgets() -> None:
+    # A step of one time constant keeps 1/e of what was, one of two keeps 1/e^2. The median is 0: it stands for
+    # 10 of 15 s.
+    first = (1 - np.exp(-1.0)) * 1.0
     second = np.exp(-2.0) * first
 
     smoothed = smooth(np.array([1.0, 0.0], dtype=np.float32), np.array([5.0, 10.0]), time_constant_s=5.0)

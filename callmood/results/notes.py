@@ -82,7 +82,7 @@ COLUMNS: dict[str, str] = {
     "negativity": "p_angry + 0.5 p_fearful + 0.5 p_disgust + 0.25 p_sad, 0 to 1.",
     "negativity_smooth": (
         "negativity, exponentially smoothed over the speaker's earlier windows (time constant 5 s of own speech), "
-        "from the speaker's mean in the call on."
+        "from the speaker's median in the call on."
     ),
     "onset_s": "First moment of the rise.",
     "peak_s": "Moment of the highest smoothed negativity while it lasts.",

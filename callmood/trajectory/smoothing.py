@@ -14,11 +14,11 @@ TIME_CONSTANT_S = 5.0
 def smooth(
     values: Floats, steps_s: NDArray[np.float64], *, time_constant_s: float = TIME_CONSTANT_S
 ) -> Floats:
-    """Exponential smoothing that begins at the mean of all values.
+    """Exponential smoothing that begins at the median of all values.
 
     Pauses and other parties' turns do not count as time: what was last said is as recent as the words before
-    the pause. y[i] = w y[i-1] + (1 - w) x[i] with w = exp(-steps_s[i] / time_constant_s), and y[-1] is the mean
-    of x weighted by steps_s, so that the first window of a call weighs no more than any other.
+    the pause. y[i] = w y[i-1] + (1 - w) x[i] with w = exp(-steps_s[i] / time_constant_s), and y[-1] is the
+    median of x weighted by steps_s, so that the first window of a call weighs no more than any other.
 
     Parameters
     ----------
@@ -34,8 +34,15 @@ def smooth(
     """
     smoothed = np.zeros(len(values), dtype=np.float32)
     if len(values):
-        level = float(np.average(values, weights=steps_s))
+        level = _weighted_median(values, steps_s)
         for index, keep in enumerate(np.exp(-steps_s / time_constant_s)):
             level = keep * level + (1.0 - keep) * float(values[index])
             smoothed[index] = level
     return smoothed
+
+
+def _weighted_median(values: Floats, weights: NDArray[np.float64]) -> float:
+    """The smallest value with at least half of the weight at or below it."""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])
