@@ -75,7 +75,7 @@ def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
         return CallResult(recording=recording, status="no_speech", analysis=analysis)
     lost = None
     if analysis.lost_s > 0:
-        lost = f"{name}: truncated, {analysis.lost_s:.1f} s of it did not decode; fetch it again."
+        lost = f"{name}: truncated, at least {max(analysis.lost_s, 0.1):.1f} s did not decode; fetch it again."
     return CallResult(recording=recording, status="ok", error=lost, analysis=analysis)
 
 
