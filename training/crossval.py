@@ -48,6 +48,23 @@ def best_temperature(probabilities: Floats, labels: NDArray[np.int64]) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded").x))
 
 
+def as_markdown(result: dict[str, Any]) -> str:
+    """The figures as the table of the model card: a row per condition and corpus."""
+    lines = [
+        "| condition | corpus | speakers | clips | UAR | accuracy | macro-F1 | ECE |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for condition in (name for name in CONDITIONS if name in result):
+        for corpus, found in result[condition].items():
+            low, high = found["interval_95"]["uar"]
+            lines.append(
+                f"| {condition} | {corpus} | {found['speakers']} | {found['clips']} "
+                f"| {found['uar']:.3f} ({low:.3f} to {high:.3f}) | {found['accuracy']:.3f} "
+                f"| {found['macro_f1']:.3f} | {found['ece']:.3f} |"
+            )
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.crossval", description=__doc__)
@@ -106,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result["temperature"] = shipped
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(as_markdown(result))
     if options.all_run:
         recipe = json.loads((options.all_run / "recipe.json").read_text(encoding="utf-8"))
         weights = options.all_run / "models" / WEIGHTS
