@@ -49,9 +49,9 @@ def run_batch(
         )
         run = _describe_run(settings)
         known_by_id = {call.call_id: call for call in known}
+        found, left_alone, warnings = set_aside(discovery.recordings, known)
         recordings = [
-            with_known_metadata(recording, known_by_id.get(recording.call_id))
-            for recording in discovery.recordings
+            with_known_metadata(recording, known_by_id.get(recording.call_id)) for recording in found
         ]
         unchanged = [r for r in recordings if not force and is_known(r, known_by_id.get(r.call_id))]
         kept = {recording.call_id for recording in unchanged}
@@ -81,18 +81,18 @@ def run_batch(
         store.finish_run(
             run.run_id,
             finished_at=datetime.now(UTC),
-            found=len(recordings),
+            found=len(discovery.recordings),
             analyzed=done,
             failed=len(failures),
-            already_known=len(unchanged),
+            already_known=len(unchanged) + left_alone,
         )
     now = (run.settings_hash, run.model_hash)
     return RunSummary(
         run_id=run.run_id,
         emotion_for=run.emotion_for,
-        found=len(recordings),
+        found=len(discovery.recordings),
         analyzed=done,
-        already_known=len(unchanged),
+        already_known=len(unchanged) + left_alone,
         failures=tuple(failures),
         truncated=tuple(truncated),
         skipped=len(discovery.skipped),
@@ -100,14 +100,43 @@ def run_batch(
         other_settings=sum(
             (call.settings_hash, call.model_hash) != now for call in known if call.call_id in kept
         ),
-        warnings=discovery.warnings,
+        warnings=(*discovery.warnings, *warnings),
         audio_s=audio_s,
         wall_s=time.monotonic() - started,
     )
 
 
+def set_aside(
+    recordings: Sequence[Recording], known: Sequence[KnownCall]
+) -> tuple[list[Recording], int, tuple[str, ...]]:
+    """The recordings to look at, how many others are left alone, and warnings.
+
+    Left alone are files that are known as a leg of a call (this run was not told of it, or does not see the
+    other leg), and files that cannot be read now and could be before: what is known of them stays.
+    """
+    pairs = [call for call in known if len(call.legs) == 2]
+    leg_contents = {leg.content_hash for call in pairs for leg in call.legs if leg.has_content}
+    readable_before = {str(leg.path) for call in known for leg in call.legs if leg.has_content}
+    found, left_alone, warnings = [], 0, []
+    for recording in recordings:
+        leg = recording.legs[0]
+        if len(recording.legs) == 1 and leg.content_hash in leg_contents:
+            left_alone += 1
+        elif not leg.has_content and path_text(leg.path) in readable_before:
+            left_alone += 1
+            warnings.append(
+                f"{printable(leg.path)}: cannot be read now; what is known of it stays, see to the file."
+            )
+        else:
+            found.append(recording)
+    return found, left_alone, tuple(warnings)
+
+
 def with_known_metadata(recording: Recording, call: KnownCall | None) -> Recording:
-    """The recording, with what an earlier run was told of it wherever this run is told nothing."""
+    """The recording, with what an earlier run was told of it wherever this run is told nothing.
+
+    The agent's channel is taken over for the same content only.
+    """
     if call is None:
         return recording
     told = {
@@ -116,15 +145,24 @@ def with_known_metadata(recording: Recording, call: KnownCall | None) -> Recordi
         if (value := getattr(recording.metadata, field.name)) is not None
     }
     told["extra"] = {**call.metadata.extra, **recording.metadata.extra}
-    return replace(recording, metadata=replace(call.metadata, **told))
+    if call.content_hash != recording.content_hash:
+        told["agent_channel"] = recording.metadata.agent_channel
+    legs = recording.legs
+    if call.content_hash == recording.content_hash:
+        legs = tuple(
+            replace(leg, role=leg.role or before.role)
+            for leg, before in zip(recording.legs, call.legs, strict=True)
+        )
+    return replace(recording, legs=legs, metadata=replace(call.metadata, **told))
 
 
 def is_known(recording: Recording, call: KnownCall | None) -> bool:
-    """Whether a call of the same content was analyzed before, the agent on the same channel."""
+    """Whether a call of the same content was analyzed before, with the same roles."""
     return (
         call is not None
         and call.content_hash == recording.content_hash
         and call.metadata.agent_channel == recording.metadata.agent_channel
+        and [leg.role for leg in call.legs] == [leg.role for leg in recording.legs]
     )
 
 
@@ -133,27 +171,40 @@ def superseded(
 ) -> dict[str, list[str]]:
     """Ids of the known calls that the result of each recording (by call_id) takes the place of.
 
-    These are calls at the path of one of its legs (the file has new content, or turned out to be a leg), and
-    calls of the same content under an earlier id whose file has gone (moved, and given another id).
+    A known call goes when the recording, or a leg of it, is the same file and the call's id was taken from its
+    content (the file has new content, or turned out to be a leg, or was given an id and moved), or when path
+    and content are the same (it was given another id).
     """
-    by_path: dict[str, list[str]] = {}
-    by_content: dict[str, list[str]] = {}
+    by_path: dict[str, list[KnownCall]] = {}
+    gone: dict[str, list[KnownCall]] = {}
     for call in known:
-        if call.call_id not in current:
-            by_path.setdefault(call.path, []).append(call.call_id)
-            if not Path(call.path).exists():
-                by_content.setdefault(call.content_hash, []).append(call.call_id)
+        if call.call_id not in current and len(call.legs) == 1:
+            (leg,) = call.legs
+            by_path.setdefault(str(leg.path), []).append(call)
+            if not leg.path.exists():
+                gone.setdefault(leg.content_hash, []).append(call)
     return {
         recording.call_id: [
-            *(call_id for leg in recording.legs for call_id in by_path.get(path_text(leg.path), [])),
-            *by_content.get(recording.content_hash, []),
+            call.call_id
+            for leg in recording.legs
+            for call in [*by_path.get(path_text(leg.path), []), *gone.get(leg.content_hash, [])]
+            if _named_by_content(call) or (path_text(leg.path), leg.content_hash) == _file(call)
         ]
         for recording in recordings
     }
 
 
+def _named_by_content(call: KnownCall) -> bool:
+    return call.call_id == call.content_hash.rpartition(":")[2][:16]
+
+
+def _file(call: KnownCall) -> tuple[str, str]:
+    return str(call.legs[0].path), call.content_hash
+
+
 def _has_news(recording: Recording, call: KnownCall) -> bool:
-    return (path_text(recording.path), recording.metadata) != (call.path, call.metadata)
+    paths = [path_text(leg.path) for leg in recording.legs]
+    return (paths, recording.metadata) != ([str(leg.path) for leg in call.legs], call.metadata)
 
 
 def _describe_run(settings: Settings) -> Run:
@@ -186,7 +237,6 @@ def _results(recordings: Sequence[Recording], settings: Settings) -> Iterator[Ca
     are then analyzed alone, each in a process of its own; one that kills that too is quarantined.
     """
     import joblib
-    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     # Largest first, so that the last worker is not left alone with the longest call.
@@ -205,10 +255,6 @@ def _results(recordings: Sequence[Recording], settings: Settings) -> Iterator[Ca
             for recording in list(pending.values())[: ahead + workers]:
                 del pending[recording.call_id]
                 yield _alone(recording, settings)
-        except BaseException:
-            # Interrupted: workers would finish their calls for nobody, and then wait for more.
-            get_reusable_executor().shutdown(kill_workers=True)
-            raise
 
 
 def _alone(recording: Recording, settings: Settings) -> CallResult:

@@ -71,19 +71,27 @@ def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
     except Exception as error:
         sentence = f"{name}: analysis failed ({type(error).__name__}: {error}); please report this."
         return CallResult(recording=recording, status="failed", error=sentence)
-    if not analysis.turns:
-        return CallResult(recording=recording, status="no_speech", analysis=analysis)
     lost = None
     if analysis.lost_s > 0:
-        lost = f"{name}: truncated, at least {max(analysis.lost_s, 0.1):.1f} s did not decode; fetch it again."
-    return CallResult(recording=recording, status="ok", error=lost, analysis=analysis)
+        lost = (
+            f"{name}: truncated, at least {max(analysis.lost_s, 0.1):.1f} s did not decode; fetch it again."
+        )
+    status = "ok" if analysis.turns else "no_speech"
+    return CallResult(recording=recording, status=status, error=lost, analysis=analysis)
 
 
 def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analysis:
     """Turns, scores, trajectory and escalations of canonical audio; a pure function of its arguments."""
+    party = recording.legs[0].role if len(recording.legs) == 1 else None
+    if party is not None:
+        audio = mixed(audio)
     diarizer = engine_for(engines.diarizer, audio)
     audio = audio if diarizer.by_channel else mixed(audio)
-    turns = assign_roles(diarizer(audio), audio, recording)
+    turns = diarizer(audio)
+    if party is not None:
+        turns = tuple(replace(turn, role=party) for turn in of_one_speaker(turns))
+    elif audio.channels == 2:
+        turns = with_roles(turns, agent_channel=recording.metadata.agent_channel)
     scores = _score(turns, audio, engines)
     windows = _trajectory(scores, turns)
     return Analysis(
@@ -100,17 +108,16 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
     )
 
 
-def assign_roles(turns: tuple[Turn, ...], audio: Audio, recording: Recording) -> tuple[Turn, ...]:
-    """Roles of the parties of two-channel audio, from the agent's channel, and of a leg on its own.
+def with_roles(turns: tuple[Turn, ...], *, agent_channel: int | None) -> tuple[Turn, ...]:
+    """Turns of two-channel audio with their roles, which stay None where the agent's channel is not known.
 
-    Other one-channel audio gives no way to tell who is who: its roles stay None.
+    One-channel audio gives no way to tell who is who.
     """
-    if len(recording.legs) == 1 and recording.legs[0].role is not None:
-        return tuple(replace(turn, role=recording.legs[0].role) for turn in of_one_speaker(turns))
-    agent = recording.metadata.agent_channel
-    if audio.channels != 2 or agent is None:
+    if agent_channel is None:
         return turns
-    return tuple(replace(turn, role="agent" if turn.channel == agent else "customer") for turn in turns)
+    return tuple(
+        replace(turn, role="agent" if turn.channel == agent_channel else "customer") for turn in turns
+    )
 
 
 def _score(turns: tuple[Turn, ...], audio: Audio, engines: Engines) -> Scores:

@@ -36,6 +36,12 @@ class Leg:
 
     path: Path
     role: Role | None = None
+    content_hash: str = ""
+    """SHA-256 of the file; `empty:...` or `unreadable:...` where it has no content to read."""
+
+    @property
+    def has_content(self) -> bool:
+        return ":" not in self.content_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +64,9 @@ class KnownCall:
     """What an earlier run left of a call, as far as deciding what is new needs it."""
 
     call_id: str
-    path: str
     content_hash: str
+    legs: tuple[Leg, ...]
+    """Paths as `callmood.text.path_text` writes them."""
     metadata: CallMetadata
     settings_hash: str
     model_hash: str
@@ -132,7 +139,7 @@ class Windows:
     end_s: NDArray[np.float64]
     affect: Affect
     negativity_smooth: Floats
-    """Shape (n,), in [0, 1]: negativity smoothed over the speaker's earlier windows."""
+    """Shape (n,), in [0, 1]; see `callmood.trajectory.smoothing`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import NOON, make_recording
 
-from callmood.batch import is_known, superseded, with_known_metadata
+from callmood.batch import is_known, set_aside, superseded, with_known_metadata
 from callmood.discover import Discovery, discover, hash_file
 from callmood.types import CallMetadata, KnownCall, Recording
 
@@ -16,8 +16,8 @@ from callmood.types import CallMetadata, KnownCall, Recording
 def known(recording: Recording) -> KnownCall:
     return KnownCall(
         call_id=recording.call_id,
-        path=str(recording.path),
         content_hash=recording.content_hash,
+        legs=recording.legs,
         metadata=recording.metadata,
         settings_hash="s",
         model_hash="m",
@@ -108,6 +108,95 @@ def test_what_another_recording_of_the_run_is_known_by_is_not_superseded() -> No
     call = make_recording("a")
 
     assert superseded([replace(call, call_id="b")], [known(call)], current={"a", "b"}) == {"b": []}
+
+
+def test_the_same_content_under_another_given_id_is_another_call(calls: Path, tmp_path: Path) -> None:
+    # Two silent files, say: the first was analyzed as X and archived since.
+    wav(calls / "x.wav", b"silence")
+    first = discover([calls], metadata=metadata_file(tmp_path, "calls/x.wav,X,"))
+    (calls / "x.wav").rename(calls / "y.wav")
+
+    (late,) = rediscover(calls, first, metadata=metadata_file(tmp_path, "calls/y.wav,Y,")).recordings
+
+    assert superseded([late], [known(r) for r in first.recordings], current={"Y"}) == {"Y": []}
+
+
+def test_a_reused_file_name_with_another_given_id_is_another_call(calls: Path, tmp_path: Path) -> None:
+    wav(calls / "line1.wav", b"monday")
+    first = discover([calls], metadata=metadata_file(tmp_path, "calls/line1.wav,K1,"))
+    wav(calls / "line1.wav", b"tuesday")
+
+    (late,) = rediscover(calls, first, metadata=metadata_file(tmp_path, "calls/line1.wav,K2,")).recordings
+
+    assert superseded([late], [known(r) for r in first.recordings], current={"K2"}) == {"K2": []}
+
+
+def test_an_id_given_later_takes_the_place_of_the_content_hash(calls: Path, tmp_path: Path) -> None:
+    wav(calls / "a.wav", b"a")
+    first = discover([calls])
+
+    (late,) = rediscover(calls, first, metadata=metadata_file(tmp_path, "calls/a.wav,X,")).recordings
+
+    assert superseded([late], [known(r) for r in first.recordings], current={"X"}) == {
+        "X": [first.recordings[0].call_id]
+    }
+
+
+@pytest.fixture
+def pair(calls: Path, tmp_path: Path) -> Discovery:
+    for name in ("left.wav", "right.wav"):
+        wav(calls / name, name.encode())
+    rows = metadata_file(tmp_path, "calls/left.wav,X,agent", "calls/right.wav,X,customer")
+    return discover([calls], metadata=rows)
+
+
+def test_legs_stay_a_call_in_a_run_that_is_not_told_of_it(calls: Path, pair: Discovery) -> None:
+    again = rediscover(calls, pair)
+
+    found, left_alone, _ = set_aside(again.recordings, [known(r) for r in pair.recordings])
+
+    assert (found, left_alone) == ([], 2)
+
+
+@pytest.mark.parametrize("name", ["left.wav", "right.wav"])
+def test_a_run_over_one_leg_leaves_the_pair_alone(
+    calls: Path, tmp_path: Path, pair: Discovery, name: str
+) -> None:
+    earlier = [known(r) for r in pair.recordings]
+    rows = tmp_path / "metadata.csv"
+
+    alone = discover([calls / name], metadata=rows, known=earlier)
+
+    assert set_aside(alone.recordings, earlier)[:2] == ([], 1)
+
+
+def test_a_file_that_cannot_be_read_any_more_keeps_what_is_known_of_it(calls: Path) -> None:
+    wav(calls / "target", b"a")
+    (calls / "a.wav").symlink_to(calls / "target")
+    first = discover([calls / "a.wav"])
+    (calls / "target").unlink()
+
+    again = rediscover(calls, first)
+    found, left_alone, warnings = set_aside(again.recordings, [known(r) for r in first.recordings])
+
+    assert (found, left_alone) == ([], 1)
+    assert "a.wav" in warnings[0]
+
+
+def test_a_role_told_later_makes_a_leg_new() -> None:
+    earlier = known(make_recording("a"))
+    (leg,) = earlier.legs
+    told = replace(make_recording("a"), legs=(replace(leg, role="customer"),))
+
+    assert not is_known(with_known_metadata(told, earlier), earlier)
+    assert is_known(with_known_metadata(make_recording("a"), known(told)), known(told))
+
+
+def test_the_agents_channel_is_not_carried_over_to_other_content() -> None:
+    earlier = known(make_recording("a", agent_channel=0))
+    other = replace(make_recording("a"), content_hash="other")
+
+    assert with_known_metadata(other, earlier).metadata.agent_channel is None
 
 
 def test_a_run_that_is_told_nothing_keeps_what_an_earlier_one_was_told() -> None:

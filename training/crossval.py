@@ -92,11 +92,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     labels = label_indices(clips)
     corpora = np.array([clip.corpus for clip in clips])
     speakers = np.array([clip.speaker for clip in clips])
+    for folder, _, fold in runs:
+        heard = set(json.loads((Path(folder) / "speakers.json").read_text(encoding="utf-8")))
+        if heard & set(speakers[held_out[int(fold)]]):
+            parser.error(f"{folder} was trained on speakers of fold {fold}")
 
     result: dict[str, Any] = {"protocol": f"speaker-independent, {len(runs)} of {options.folds} folds"}
     temperatures: dict[int, float] = {}
     scored = np.zeros((len(clips), 7), dtype=np.float32)
-    for name in options.condition or CONDITIONS:
+    # Clean first: temperatures are fitted there.
+    for name in ("clean", *(name for name in options.condition or CONDITIONS if name != "clean")):
         for folder, _, fold in runs:
             model = EmotionModel(Path(folder) / "models")
             condition = make_condition(

@@ -218,6 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs=options.jobs,
     )
     fold_of = fold_of_clips(clips, folds=options.folds)
+    if options.fold is not None and not 0 <= options.fold < options.folds:
+        parser.error(f"--fold must be from 0 to {options.folds - 1}")
     held_out = fold_of == options.fold
     members = np.flatnonzero(~held_out)
     teacher = None
@@ -229,6 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             cache=options.cache,
         )
     options.out.mkdir(parents=True, exist_ok=True)
+    speakers = sorted({clips[index].speaker for index in members})
+    (options.out / "speakers.json").write_text(json.dumps(speakers, indent=2) + "\n")
     (options.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     network = fit(bank, members, teacher, recipe, options.out)
     if options.fold is not None:

@@ -53,8 +53,6 @@ class _Call:
 
     legs: tuple[Leg, ...]
     content_hash: str
-    parts: tuple[str, ...]
-    """Content hash of each leg."""
     facts: Facts
 
 
@@ -102,9 +100,8 @@ def assemble(
             first = repeats[0]
             calls.append(
                 _Call(
-                    legs=(Leg(path=first.path, role=first.role),),
+                    legs=(Leg(path=first.path, role=first.role, content_hash=first.content_hash),),
                     content_hash=first.content_hash,
-                    parts=(first.content_hash,),
                     facts=_merged(repeats),
                 )
             )
@@ -150,9 +147,11 @@ def _call_of_pair(pair: tuple[Candidate, Candidate], notices: Notices) -> _Call:
     roles = _roles(pair, facts.metadata.agent_channel, notices)
     agent_channel = roles.index("agent") if "agent" in roles else facts.metadata.agent_channel
     return _Call(
-        legs=tuple(Leg(path=leg.path, role=role) for leg, role in zip(pair, roles, strict=True)),
+        legs=tuple(
+            Leg(path=leg.path, role=role, content_hash=leg.content_hash)
+            for leg, role in zip(pair, roles, strict=True)
+        ),
         content_hash=hashlib.sha256(":".join(leg.content_hash for leg in pair).encode()).hexdigest(),
-        parts=tuple(leg.content_hash for leg in pair),
         facts=replace(facts, metadata=replace(facts.metadata, agent_channel=agent_channel)),
     )
 
@@ -208,11 +207,11 @@ def _settled_id(call: _Call, owners: Mapping[str, KnownCall], same_content: Sequ
     if kept:
         return min(kept, key=len)
     owner = owners.get(given)
-    takes_over = (
-        owner is None
-        or owner.path in {path_text(leg.path) for leg in call.legs}
-        or owner.content_hash in call.parts
-    )
+    if owner is None:
+        return given
+    paths = {path_text(leg.path) for leg in call.legs}
+    contents = {leg.content_hash for leg in call.legs}
+    takes_over = any(str(leg.path) in paths or leg.content_hash in contents for leg in owner.legs)
     return given if takes_over else _told_apart(given, call)[0]
 
 

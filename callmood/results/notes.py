@@ -46,6 +46,7 @@ COLUMNS: dict[str, str] = {
     "size_bytes": "Size of the file.",
     "modified_ns": "Time of its last change, in nanoseconds since 1970.",
     "content_hash": "SHA-256 of the content (of two legs: of both).",
+    "legs": "The recording's files, as JSON: path, role and SHA-256 of each.",
     "call_id": "The call: as metadata or file-name pattern give it, else 16 hex digits of the content hash.",
     "agent_id": "The agent, as given; NULL where not known.",
     "customer_id": "The customer, as given.",

@@ -18,7 +18,7 @@ from callmood.errors import DatabaseError
 from callmood.results.read import check_not_newer, first_line, open_database
 from callmood.results.schema import Connection, migrate, schema_version
 from callmood.text import path_text
-from callmood.types import Affect, Analysis, CallMetadata, CallResult, KnownCall, Recording, Windows
+from callmood.types import Affect, Analysis, CallMetadata, CallResult, KnownCall, Leg, Recording, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,7 @@ class Store:
         """Every call in the database, ordered by call_id."""
         rows = self._connection.execute(
             """
-            SELECT call_id, path, content_hash, settings_hash, model_hash,
+            SELECT call_id, content_hash, legs, settings_hash, model_hash,
                    agent_id, customer_id, queue, started_at, agent_channel, metadata
             FROM calls ORDER BY call_id
             """
@@ -96,8 +96,11 @@ class Store:
         return [
             KnownCall(
                 call_id=call_id,
-                path=path,
                 content_hash=content_hash,
+                legs=tuple(
+                    Leg(path=Path(leg["path"]), role=leg["role"], content_hash=leg["content_hash"])
+                    for leg in json.loads(legs)
+                ),
                 settings_hash=settings_hash,
                 model_hash=model_hash,
                 metadata=CallMetadata(
@@ -111,8 +114,8 @@ class Store:
             )
             for (
                 call_id,
-                path,
                 content_hash,
+                legs,
                 settings_hash,
                 model_hash,
                 agent_id,
@@ -260,6 +263,12 @@ def _metadata_row(recording: Recording) -> dict[str, Any]:
         "call_id": recording.call_id,
         "path": path_text(recording.path),
         "content_hash": recording.content_hash,
+        "legs": json.dumps(
+            [
+                {"path": path_text(leg.path), "role": leg.role, "content_hash": leg.content_hash}
+                for leg in recording.legs
+            ]
+        ),
         "agent_id": metadata.agent_id,
         "customer_id": metadata.customer_id,
         "queue": metadata.queue,
