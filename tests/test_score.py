@@ -56,16 +56,16 @@ def test_a_turn_shorter_than_a_window_is_one_window(ramp) -> None:
 
     assert scores.window_start_s.tolist() == [3.0]
     assert scores.window_end_s.tolist() == [4.0]
-    assert scores.windows == pytest.approx(scores.turns)
 
 
 def test_windows_hold_what_was_said_in_them(ramp) -> None:
     scores = score_turns([turn(0.0, 4.0)], ramp, StandInModel(), wanted=lambda _: True)
-    # The ramp over 4 s, normalised: (t - 2) / (4 / sqrt(12)), so the window from 1 to 3 s has mean 0.
-    deviation = 4 / np.sqrt(12)
+    # The ramp over 4.3 s, the margin included, normalised: (t - 2.15) / (4.3 / sqrt(12)); windows are centred on
+    # 1, 1.5, 2, 2.5 and 3 s.
+    deviation = 4.3 / np.sqrt(12)
 
     assert scores.windows[:, 1] == pytest.approx(
-        [-1 / deviation, -0.5 / deviation, 0, 0.5 / deviation, 1 / deviation], abs=0.01
+        [(t - 2.15) / deviation for t in (1, 1.5, 2, 2.5, 3)], abs=0.01
     )
 
 
@@ -83,8 +83,19 @@ def test_the_model_never_sees_a_turn_that_is_not_wanted(ramp) -> None:
 
     scores = score_turns(turns, ramp, model, wanted=lambda t: t.role == "customer")
 
-    assert [len(stretch) for stretch in model.stretches] == [240]
+    # 3 s and the margin of 0.3 s after it; before it, the other party's turn leaves none.
+    assert [len(stretch) for stretch in model.stretches] == [264]
     assert np.isnan(scores.turns[0]).all()
+
+
+def test_margins_end_where_another_turn_of_the_channel_begins(ramp) -> None:
+    model = StandInModel()
+    turns = [turn(1.0, 2.0), turn(2.1, 3.0, speaker="S2"), turn(5.0, 6.0)]
+
+    score_turns(turns, ramp, model, wanted=lambda t: t.speaker == "S1")
+
+    # From 0.7 to 2.1 s, and from 4.7 to 6.3 s.
+    assert [len(stretch) for stretch in model.stretches] == [112, 128]
 
 
 def test_nothing_wanted_gives_empty_scores(ramp) -> None:

@@ -13,8 +13,10 @@ from callmood.emotions import EMOTIONS
 from callmood.model_files import CONFIG, MANIFEST, WEIGHTS
 
 LICENCE = (
-    "CC BY-NC-SA 4.0 (trained on RAVDESS, TESS and SAVEE, which are for non-commercial use, and on CREMA-D)"
+    "non-commercial use only: trained on RAVDESS (CC BY-NC-SA 4.0), TESS (CC BY-NC-ND 4.0), SAVEE (research) and "
+    "CREMA-D (ODbL 1.0)"
 )
+"""Of everything that is trained on all four corpora."""
 
 
 def write_models(out: Path, *, weights: Path, recipe: Mapping[str, Any], temperature: float) -> None:

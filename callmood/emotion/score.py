@@ -17,6 +17,10 @@ WINDOW_S = 2.0
 HOP_S = 0.5
 MIN_TURN_S = 0.5
 """Shorter turns hold too little evidence: they get no emotion."""
+MARGIN_S = 0.3
+"""Sound around a turn that the network hears with it, as far as nobody else's turn on the channel begins: it
+learned from clips with some silence around the speech. On calls joined from CREMA-D clips of fold 0, where this was
+chosen, the recall is six points lower without."""
 _PIECE_S = 60.0
 """Longer turns run through the network in pieces of this length."""
 
@@ -48,8 +52,8 @@ class Scores:
 @dataclass(frozen=True)
 class _Piece:
     turn: int
-    start_s: float
-    """From the start of the call."""
+    start: int
+    """First frame of the piece, from the first frame of the turn with its margin."""
     frames: Floats
     spans: NDArray[np.int64]
     """Row 0 is the piece itself, the others are its windows."""
@@ -76,7 +80,8 @@ def score_turns(
     wanted
         Whether a turn's emotion may be inferred.
 
-    MFCC are normalised over all wanted speech of the same speaker in the call. Windows of `WINDOW_S` start
+    MFCC are normalised over all wanted speech of the same speaker in the call; turns come with their margins
+    (`MARGIN_S`), windows without. Windows of `WINDOW_S` start
     every `HOP_S` from the turn's start as long as they fit; a turn shorter than a window is one window. A
     turn's probabilities are those of the whole turn pooled at once (turns over a minute: the mean over their
     minutes, weighted by length).
@@ -91,11 +96,11 @@ def score_turns(
         ]
         if not chosen:
             continue
-        speech = {index: _turn_frames(turns[index], mfcc, front_end) for index in chosen}
-        reference = np.concatenate(list(speech.values()))
-        for index in chosen:
-            pieces += _pieces(index, turns[index], normalize(speech[index], reference), front_end)
-    pieces.sort(key=lambda piece: (piece.turn, piece.start_s))
+        heard = {index: _heard_frames(index, turns, mfcc, front_end) for index in chosen}
+        reference = np.concatenate([frames for frames, _ in heard.values()])
+        for index, (frames, lead) in heard.items():
+            pieces += _pieces(index, turns[index], normalize(frames, reference), lead, front_end)
+    pieces.sort(key=lambda piece: (piece.turn, piece.start))
     probabilities = model.probabilities([piece.frames for piece in pieces], [piece.spans for piece in pieces])
 
     turn_rows = np.full((len(turns), len(EMOTIONS)), np.nan, dtype=np.float32)
@@ -119,32 +124,44 @@ def score_turns(
     )
 
 
-def _turn_frames(turn: Turn, mfcc: Mapping[int, Floats], front_end: FrontEnd) -> Floats:
+def _heard_frames(
+    index: int, turns: Sequence[Turn], mfcc: Mapping[int, Floats], front_end: FrontEnd
+) -> tuple[Floats, int]:
+    """Frames of a turn with its margins, and how many of them come before the turn."""
+    turn = turns[index]
+    others = [other for i, other in enumerate(turns) if i != index and other.channel == turn.channel]
+    before_s = max((other.end_s for other in others if other.start_s <= turn.start_s), default=0.0)
+    after_s = min((other.start_s for other in others if other.start_s > turn.start_s), default=np.inf)
+    from_s = max(turn.start_s - MARGIN_S, min(before_s, turn.start_s))
+    to_s = min(turn.end_s + MARGIN_S, max(after_s, turn.end_s))
     channel = mfcc[turn.channel]
-    first, last = front_end.frame_span(turn.start_s, turn.end_s)
-    return channel[min(first, len(channel) - 1) : max(last, first + 1)]
+    first, last = front_end.frame_span(from_s, to_s)
+    first = min(first, len(channel) - 1)
+    lead = front_end.frame_span(turn.start_s, turn.end_s)[0] - first
+    return channel[first : max(last, first + 1)], max(lead, 0)
 
 
-def _pieces(index: int, turn: Turn, frames: Floats, front_end: FrontEnd) -> list[_Piece]:
+def _pieces(index: int, turn: Turn, frames: Floats, lead: int, front_end: FrontEnd) -> list[_Piece]:
     rate = front_end.frames_per_s
     window, hop, length = round(WINDOW_S * rate), round(HOP_S * rate), round(_PIECE_S * rate)
-    starts = np.arange(0, max(len(frames) - window, 0) + 1, hop)
+    first, last = front_end.frame_span(turn.start_s, turn.end_s)
+    end = min(lead + last - first, len(frames))
+    starts = lead + np.arange(0, max(end - lead - window, 0) + 1, hop)
     pieces = []
     for piece_start in range(0, len(frames), length):
         piece_end = min(piece_start + length, len(frames))
         own = starts[(starts >= piece_start) & (starts < piece_end)]
         # The last windows of a piece reach into the next one, so the frames that run are a little longer.
-        ends = np.minimum(own + window, len(frames))
+        ends = np.minimum(own + window, end)
         run_end = int(max(piece_end, ends.max(initial=0)))
-        spans = np.column_stack([own, ends]) - piece_start
-        offsets_s = np.column_stack([own, ends]) / rate
+        spans = np.column_stack([own, ends])
         pieces.append(
             _Piece(
                 turn=index,
-                start_s=turn.start_s + piece_start / rate,
+                start=piece_start,
                 frames=frames[piece_start:run_end],
-                spans=np.concatenate([[[0, piece_end - piece_start]], spans]).astype(np.int64),
-                window_s=np.minimum(turn.start_s + offsets_s, turn.end_s),
+                spans=np.concatenate([[[0, piece_end - piece_start]], spans - piece_start]).astype(np.int64),
+                window_s=np.minimum(turn.start_s + (spans - lead) / rate, turn.end_s),
                 weight_s=(piece_end - piece_start) / rate,
             )
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from callmood.emotion.model import EmotionModel
+from callmood.emotion.score import MARGIN_S
 from callmood.emotions import EMOTIONS
 from callmood.errors import UsageError
 from callmood.features import FrontEnd, normalize
@@ -63,9 +64,9 @@ def predict_utterance(samples: Floats, rate_hz: int, *, models: str | Path | Non
 
 
 def speech_stretch(mono: Floats, front_end: FrontEnd) -> tuple[Floats, float] | None:
-    """What the network hears of one utterance: normalised MFCC from the first to the last speech.
+    """What the network hears of one utterance: normalised MFCC from the first to the last speech, with a margin.
 
-    Returns the frames, shape (frames, n_mfcc), and their length in seconds; None where there is no speech.
+    Returns the frames, shape (frames, n_mfcc), and the length of the speech in seconds; None where there is none.
     """
     from callmood.diarize.vad import speech_probability, speech_regions
 
@@ -73,7 +74,7 @@ def speech_stretch(mono: Floats, front_end: FrontEnd) -> tuple[Floats, float] | 
     if len(regions) == 0:
         return None
     start_s, end_s = float(regions[0, 0]), float(regions[-1, 1])
-    first, last = front_end.frame_span(start_s, end_s)
+    first, last = front_end.frame_span(max(0.0, start_s - MARGIN_S), end_s + MARGIN_S)
     frames = front_end.mfcc(mono)[first : max(last, first + 1)]
     return normalize(frames, frames), end_s - start_s
 
