@@ -12,7 +12,11 @@ import pytest
 from callmood.discover import Discovery, discover
 from callmood.discover.fields import read_date, time_zone
 from callmood.errors import UsageError
-from callmood.types import Leg
+from callmood.types import Leg, Role
+
+
+def leg_of(path: Path, role: Role | None = None) -> Leg:
+    return Leg(path=path, role=role, content_hash=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 @pytest.fixture
@@ -195,7 +199,7 @@ def test_legs_become_one_call_in_the_order_of_their_channels(calls: Path) -> Non
     assert [r.path.name for r in found.recordings] == ["b.wav", "c.wav"]
     call = found.recordings[0]
     assert call.call_id == "77"
-    assert call.legs == (Leg(path=calls / "b.wav", role="customer"), Leg(path=calls / "a.wav", role="agent"))
+    assert call.legs == (leg_of(calls / "b.wav", "customer"), leg_of(calls / "a.wav", "agent"))
     assert call.content_hash == sha(f"{sha('b.wav')}:{sha('a.wav')}")
     assert (call.metadata.agent_id, call.metadata.queue, call.metadata.agent_channel) == ("ann", "sales", 1)
 
@@ -240,7 +244,7 @@ def test_a_lone_leg_and_three_legs_are_calls_of_their_own(calls: Path) -> None:
 
 def test_a_leg_without_a_path_is_about_the_whole_file(calls: Path) -> None:
     found = with_metadata(calls, "call_id,role,agent_id\na,agent,ann\na,customer,\n")
-    assert found.recordings[0].legs == (Leg(path=calls / "a.wav"),)
+    assert found.recordings[0].legs == (leg_of(calls / "a.wav"),)
     assert found.recordings[0].metadata.agent_id == "ann"
     assert "and 1 more" in found.warnings[0]
 
