@@ -1,8 +1,8 @@
-"""Train the speaker model of the built-in diarizer: `python -m training.speaker CORPORA OUT.npz`.
+"""Train the speaker model of the built-in diarizer: `python -m training.speaker CORPORA MODELS`.
 
 A universal background model (64 diagonal Gaussians over `speech_frames`) and an LDA of the shifts of its
 means, over the speakers of the corpora: emotion, words and telephone line vary within a speaker, so they
-are what the projection learns to ignore. About three minutes on one core; deterministic.
+are what the projection learns to ignore. About three minutes of one core; seeded, repeatable but for rounding.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from callmood.diarize.builtin import SpeakerModel, posteriors, speech_frames, supervector
 from callmood.diarize.vad import RATE_HZ
+from callmood.model_files import SPEAKER
 from callmood.types import Floats
+from training.export import LICENCE, record
 
 CORPORA = ("crema-d", "ravdess", "savee", "tess")
 HELD_OUT = frozenset(
@@ -153,9 +155,10 @@ def train(corpora: Path) -> SpeakerModel:
 
 
 def main() -> None:
-    """Train from the folder of corpora given first and write the file given second."""
-    corpora, out = map(Path, sys.argv[1:3])
-    np.savez(out, allow_pickle=False, **vars(train(corpora)))
+    """Train from the folder of corpora given first into the folder of models given second, and record it there."""
+    corpora, models = map(Path, sys.argv[1:3])
+    np.savez(models / SPEAKER, allow_pickle=False, **vars(train(corpora)))
+    record(models, {SPEAKER: LICENCE})
 
 
 if __name__ == "__main__":
