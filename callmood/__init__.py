@@ -5,9 +5,20 @@
 >>> callmood.connect("callmood.duckdb").sql("SELECT * FROM call_summary")  # doctest: +SKIP
 """
 
-from callmood.api import analyze, classify, connect, predict
+from callmood.api import analyze, classify, connect, predict, validate
 from callmood.run import Progress, RunSummary
 from callmood.settings import Settings
+from callmood.validation.result import Validation
 
 __version__ = "0.1.0"
-__all__ = ["Progress", "RunSummary", "Settings", "analyze", "classify", "connect", "predict"]
+__all__ = [
+    "Progress",
+    "RunSummary",
+    "Settings",
+    "Validation",
+    "analyze",
+    "classify",
+    "connect",
+    "predict",
+    "validate",
+]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from callmood.emotion.utterance import Utterance
     from callmood.results.schema import Connection
     from callmood.types import Floats
+    from callmood.validation.result import Validation
 
 
 def analyze(
@@ -63,7 +64,7 @@ def predict(samples: Floats, rate_hz: int, *, models: str | Path | None = None) 
     rate_hz
         Sampling rate; any from 1 kHz up.
     models
-        Folder of the models; default: the ones callmood ships.
+        Folder of the models, or "commercial"; default: the ones callmood ships.
     """
     from callmood.emotion.utterance import predict_utterance
 
@@ -75,3 +76,53 @@ def classify(paths: Sequence[str | Path], *, models: str | Path | None = None) -
     from callmood.emotion.utterance import classify_file
 
     return [classify_file(Path(path), models=models) for path in paths]
+
+
+def validate(
+    labels: str | Path,
+    *,
+    db: str | Path | None = None,
+    refit: float | None = None,
+    seed: int = 0,
+    models: str | Path | None = None,
+    write_models: str | Path | None = None,
+) -> Validation:
+    """Hold a results database against human labels of the same calls; docs/validate.md tells the figures.
+
+    Parameters
+    ----------
+    labels
+        CSV with call_id, start_s, end_s and emotion, and if wanted speaker, role and escalated.
+    db
+        Default: the one the settings name. It is only read.
+    refit
+        Share of the calls, above 0 and below 1, to fit the temperature and the escalation threshold on; all
+        figures are then those of the other calls.
+    seed
+        Of the split of the calls and of the bootstrap.
+    models
+        The models that the calls were analyzed with, as in the settings.
+    write_models
+        New folder for a copy of those models with the fitted temperature.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do.
+    """
+    from callmood.results.read import connect as connect_database
+    from callmood.validation.compare import compare
+    from callmood.validation.labels import read_labels
+
+    # A `Path` is a folder even where it has the name of a shipped set.
+    named = None if models is None or isinstance(models, Path) else models
+    settings = load_settings({"db": db and str(db), "models": named}).settings
+    with connect_database(settings.db) as connection:
+        return compare(
+            connection,
+            read_labels(Path(labels)),
+            refit=refit,
+            seed=seed,
+            models=models if isinstance(models, Path) else settings.models,
+            write_models=None if write_models is None else Path(write_models),
+        )

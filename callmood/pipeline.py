@@ -52,6 +52,7 @@ def load_engines(settings: Settings) -> Engines:
         ),
         model=EmotionModel(settings.models),
         emotion_for=settings.emotion_for,
+        escalation=EscalationRule(threshold_s=settings.escalation_threshold),
     )
 
 

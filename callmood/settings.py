@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ from zoneinfo import ZoneInfo
 from callmood.errors import UsageError
 
 DIARIZERS: tuple[str, ...] = ("auto", "channels", "builtin", "pyannote")
+
+ESCALATION_THRESHOLD = 0.75
+"""Default of `Settings.escalation_threshold`, and of the rule in `callmood.trajectory`."""
 
 _RESULT = {"decides_results": True}
 """Metadata of the fields whose change would change what a recording's analysis says."""
@@ -64,12 +68,28 @@ class Settings:
             "help": "Whose emotions are inferred; the network never runs on anybody else.",
         },
     )
+    escalation_threshold: float = field(
+        default=ESCALATION_THRESHOLD,
+        metadata={
+            **_RESULT,
+            "help": (
+                "Excess of negativity times seconds of speech at which a rise counts as an escalation; "
+                "`callmood validate --refit` finds the value for your own calls."
+            ),
+        },
+    )
     jobs: int = field(default=0, metadata={"help": "Worker processes; 0 means one per CPU core."})
     device: str = field(
         default="auto", metadata={"choices": ("auto", "cpu", "gpu"), "help": "Where the networks run."}
     )
     models: str | None = field(
-        default=None, metadata={"help": "Folder of the models; default: the ones callmood ships."}
+        default=None,
+        metadata={
+            "help": (
+                "Folder of the models, or the word commercial for the shipped set that may be used commercially "
+                "(a folder of that name: ./commercial); default: the ones callmood ships."
+            )
+        },
     )
 
     def __post_init__(self) -> None:
@@ -80,6 +100,10 @@ class Settings:
                 raise UsageError(f"{option.name} is {value!r}; it must be one of {', '.join(choices)}.")
         if self.speakers != "auto" and not (self.speakers.isdecimal() and 1 <= int(self.speakers) <= 20):
             raise UsageError(f"speakers is {self.speakers!r}; it must be auto or a number from 1 to 20.")
+        if not 0 < self.escalation_threshold < math.inf:
+            raise UsageError(
+                f"escalation_threshold is {self.escalation_threshold}; it must be a number above 0."
+            )
         if self.jobs < 0:
             raise UsageError(f"jobs is {self.jobs}; it must be 0 (one per core) or more.")
         try:
@@ -173,6 +197,11 @@ def _fit(name: str, value: Any, wanted: str, source: str) -> Any:
         if isinstance(value, bool | float) or not str(value).strip().lstrip("-").isdecimal():
             raise UsageError(f"{source}: {name} is {value!r}; it must be a whole number.")
         return int(value)
+    if wanted == "float":
+        try:
+            return float("" if isinstance(value, bool) else value)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{source}: {name} is {value!r}; it must be a number.") from error
     if isinstance(value, (dict, list)):
         raise UsageError(f"{source}: {name} must be a single value.")
     return str(value)

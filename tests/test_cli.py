@@ -85,7 +85,9 @@ def test_version(run: Run) -> None:
 
 def test_every_command_and_option_has_a_help_text() -> None:
     program: Any = typer.main.get_command(app)
-    assert set(program.commands) == {"analyze", "report", "show", "sql", "classify", "config", "doctor"}
+    assert set(program.commands) == {
+        *("analyze", "report", "show", "sql", "classify", "config", "doctor", "validate", "models")
+    }
     for name, command in program.commands.items():
         assert command.help, name
         for parameter in command.params:

@@ -112,6 +112,7 @@ def test_the_results_hash_follows_the_settings_that_decide_results_and_no_others
         "speakers": "3",
         "pyannote_pipeline": "folder",
         "emotion_for": "customer",
+        "escalation_threshold": 1.0,
         "jobs": 4,
         "device": "cpu",
         "models": "folder",
@@ -123,7 +124,7 @@ def test_the_results_hash_follows_the_settings_that_decide_results_and_no_others
         for name, value in changed.items()
         if replace(Settings(), **{name: value}).results_hash() != before
     }
-    assert decisive == {"diarizer", "speakers", "pyannote_pipeline", "emotion_for"}
+    assert decisive == {"diarizer", "speakers", "pyannote_pipeline", "emotion_for", "escalation_threshold"}
 
 
 def test_every_setting_says_what_it_is() -> None:

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 import callmood
 from callmood.cli import options as opt
-from callmood.cli.output import chosen_format, say, write, write_json
+from callmood.cli.output import Format, chosen_format, say, write, write_json
 from callmood.errors import CallmoodError, Exit, UsageError
 from callmood.settings import load_settings
 
@@ -79,6 +79,7 @@ def analyze(
     speakers: opt.Speakers = None,
     pyannote_pipeline: opt.PyannotePipeline = None,
     emotion_for: opt.EmotionFor = None,
+    escalation_threshold: opt.EscalationThreshold = None,
     jobs: opt.Jobs = None,
     device: opt.Device = None,
     models: opt.Models = None,
@@ -96,6 +97,7 @@ def analyze(
         "speakers": speakers,
         "pyannote_pipeline": pyannote_pipeline,
         "emotion_for": emotion_for,
+        "escalation_threshold": escalation_threshold,
         "jobs": jobs,
         "device": device,
         "models": models,
@@ -229,6 +231,83 @@ def classify(
     for error in errors:
         say(f"callmood: {error}")
     raise typer.Exit(Exit.SOME_FAILED if errors else Exit.OK)
+
+
+@app.command()
+def validate(
+    labels: Annotated[
+        str,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="CSV with call_id, start_s, end_s, emotion and, if wanted, speaker, role and escalated.",
+            show_default=False,
+        ),
+    ],
+    refit: Annotated[
+        float | None,
+        typer.Option(
+            "--refit",
+            metavar="SHARE",
+            help=(
+                "Fit the temperature and the escalation threshold on this share of the calls (above 0, below 1); "
+                "figures are then those of the other calls, before and after."
+            ),
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of the split of the calls and the intervals.")
+    ] = 0,
+    write_models: Annotated[
+        str | None,
+        typer.Option(
+            "--write-models",
+            metavar="DIR",
+            help="Write the models with the fitted temperature to a new folder.",
+        ),
+    ] = None,
+    as_json: opt.AsJson = False,
+    as_csv: opt.AsCsv = False,
+    db: opt.Db = None,
+    models: opt.Models = None,
+) -> None:
+    """Hold the database against human labels of your own calls, and fit it to them."""
+    from callmood.cli.layouts import VALIDATION
+    from callmood.report import Table
+    from callmood.validation import told
+
+    output = chosen_format(as_json=as_json, as_csv=as_csv)
+    validation = callmood.validate(
+        labels, db=db, refit=refit, seed=seed, models=models, write_models=write_models
+    )
+    if output is Format.JSON:
+        write_json(told.as_record(validation))
+    else:
+        write(Table(columns=told.COLUMNS, rows=iter(told.rows(validation))), output, VALIDATION)
+    for sentence in told.sentences(validation):
+        say(sentence)
+
+
+@app.command("models")
+def list_models(
+    models: opt.Models = None,
+    as_json: opt.AsJson = False,
+    as_csv: opt.AsCsv = False,
+) -> None:
+    """List the shipped models, or those of --models: licence, size and whether they are what was recorded."""
+    from callmood.cli.layouts import MODEL_FILES
+    from callmood.model_files import list_sets
+    from callmood.report import Table
+
+    output = chosen_format(as_json=as_json, as_csv=as_csv)
+    files, problems = list_sets(load_settings({"models": models}).settings.models)
+    rows = ((name, file.name, file.size_bytes, file.licence, file.state, file.sha256) for name, file in files)
+    write(
+        Table(columns=("set", "file", "bytes", "licence", "state", "sha256"), rows=rows), output, MODEL_FILES
+    )
+    for problem in problems:
+        say(f"callmood: {problem}")
+    raise typer.Exit(Exit.FATAL if problems else Exit.OK)
 
 
 @app.command()

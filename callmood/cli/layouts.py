@@ -167,3 +167,39 @@ CHECKS = [
     Field(heading="found", show=_column("found")),
     Field(heading="what to do", show=_column("advice"), optional=True),
 ]
+
+_STATES = {"ok": "matches", "changed": "differs"}
+
+MODEL_FILES = [
+    Field(heading="set", show=_column("set")),
+    Field(heading="file", show=_column("file")),
+    Field(heading="bytes", show=_number("bytes", ",d"), number=True),
+    Field(heading="SHA-256", show=lambda record: _STATES.get(record["state"], record["state"])),
+    Field(heading="licence", show=_column("licence")),
+]
+
+
+def _with_interval(value: str, low: str, high: str) -> Callable[[Record], str]:
+    def show(record: Record) -> str:
+        if record[value] is None:
+            return ""
+        if record["kind"] == "count":
+            return str(record[value])
+        if record[low] is None:
+            return f"{record[value]:.3f}"
+        return f"{record[value]:.3f} ({record[low]:.3f} to {record[high]:.3f})"
+
+    return show
+
+
+VALIDATION = [
+    Field(heading="about", show=_column("about")),
+    Field(heading="figure", show=_column("figure")),
+    Field(heading="value", show=_with_interval("value", "low", "high"), number=True),
+    Field(
+        heading="after refit",
+        show=_with_interval("after", "after_low", "after_high"),
+        number=True,
+        optional=True,
+    ),
+]

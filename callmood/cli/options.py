@@ -33,6 +33,7 @@ PyannotePipeline = Annotated[str | None, _setting("pyannote_pipeline")]
 EmotionFor = Annotated[str | None, _setting("emotion_for")]
 Jobs = Annotated[int | None, _setting("jobs")]
 Device = Annotated[str | None, _setting("device")]
+EscalationThreshold = Annotated[float | None, _setting("escalation_threshold")]
 Models = Annotated[str | None, _setting("models")]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

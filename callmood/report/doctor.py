@@ -162,7 +162,10 @@ def _models(settings: Settings) -> Iterator[Check]:
         yield Check(
             name=f"model {file.name}",
             state="ok" if file.ok else "problem",
-            found=f"{file.path}, {'SHA-256 matches' if file.ok else 'missing or changed: SHA-256 differs'}",
+            found=(
+                f"{file.path}, {'SHA-256 matches' if file.ok else 'missing or changed: SHA-256 differs'}; "
+                f"licence: {file.licence}"
+            ),
             advice=None if file.ok else _OTHER_MODELS,
         )
     for name in sorted(set(NEEDED) - {file.name for file in files}):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from callmood.settings import ESCALATION_THRESHOLD
 from callmood.types import Escalation, Floats, Role
 
 
@@ -16,7 +17,7 @@ class EscalationRule:
 
     slack: float = 0.1
     """How far the smoothed negativity must lie above the baseline for the sum to grow."""
-    threshold_s: float = 0.75
+    threshold_s: float = ESCALATION_THRESHOLD
     """Sum (excess over baseline and slack, times seconds of speech) at which an escalation is declared."""
     min_speech_s: float = 10.0
     """Speech below which a speaker has no baseline and no escalation is claimed."""

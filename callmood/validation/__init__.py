@@ -1,0 +1,1 @@
+"""A results database held against human labels of the user's own calls."""
