@@ -8,13 +8,24 @@ import numpy as np
 import pytest
 
 from callmood.errors import UsageError
+from callmood.features import FrontEnd, network_input
+from callmood.metrics import (
+    best_temperature,
+    expected_calibration_error,
+    figures,
+    point_figures,
+    with_temperature,
+)
 from training.augment import add_noise, lose_packets, reverberate
 from training.conditions import make_condition
 from training.corpora import Clip, read_manifest, speaker_folds
-from training.crossval import best_temperature, with_temperature
-from training.data import Batches, Draw, speech_span
-from training.features import Bank
-from training.metrics import expected_calibration_error, figures, point_figures
+from training.crossval import Run, Scored, calibrate, cross_temperatures
+from training.data import MAX_FRAMES, Batches, Draw, speech_span
+from training.features import Bank, audio_bank, feature_bank
+from training.splits import HoldOut, write_split
+from training.train import Recipe, fit
+from training.transitions import best_boundary
+from training.warp import warp_matrices
 
 RATE_HZ = 8000
 
@@ -146,7 +157,28 @@ def bank() -> Bank:
     rng = np.random.default_rng(0)
     frames = rng.normal(0, 1, (2, 200, 40)).astype(np.float16)
     frames[:, :50, 0] = frames[:, 150:, 0] = -500
-    return Bank(clips=(clip("a", "s1"), clip("b", "s2", "sad")), frames=(tuple(frames), tuple(frames + 1)))
+    return Bank(
+        clips=(clip("a", "s1"), clip("b", "s2", "sad")),
+        front_end=FrontEnd(),
+        frames=(tuple(frames), tuple(frames + 1)),
+    )
+
+
+def batches_of(bank: Bank, members: list[int], draw: Draw) -> Batches:
+    return Batches(
+        bank=bank,
+        members=np.array(members),
+        targets=np.eye(7, dtype=np.float32)[[1, 2]][members],
+        embeddings=np.zeros((len(members), 3), dtype=np.float32),
+        batch_size=8,
+        batches_per_epoch=6,
+        draw=draw,
+        seed=1,
+    )
+
+
+PLAIN = Draw(clean=1, alone=1, crop=0, joined=0, stretch=0, warp=0, equalizer=0, mixup=0, masks=0)
+"""Nothing is changed: the clip as it is."""
 
 
 def test_speech_is_found_between_the_silences(bank: Bank) -> None:
@@ -154,22 +186,208 @@ def test_speech_is_found_between_the_silences(bank: Bank) -> None:
 
 
 def test_batches_are_repeatable_and_hold_only_their_members(bank: Bank) -> None:
-    batches = Batches(
-        bank=bank,
-        members=np.array([1]),
-        targets=np.eye(7, dtype=np.float32)[[2]],
-        embeddings=np.zeros((1, 3), dtype=np.float32),
-        batch_size=8,
-        draw=Draw(),
-        seed=1,
-    )
+    batches = batches_of(bank, [1], Draw())
     (frames, spans), targets, _ = batches.batch(0, 5)
-    (again, _), _, _ = batches.batch(0, 5)
     (other, _), _, _ = batches.batch(1, 5)
+    (again, _), _, _ = batches.batch(0, 5)
 
     assert (frames == again).all()
     assert other.shape != frames.shape or (other != frames).any()
+    assert targets.shape == (8, 2, 7)
     assert (targets == np.eye(7)[2]).all()
     assert frames.shape[0] == 8
     assert frames.shape[1] == spans.shape[2] * 4
-    assert (frames[spans[:, 0].repeat(4, axis=1) == 0] == 0).all()
+    assert (frames[spans.max(axis=1).repeat(4, axis=1) == 0] == 0).all()
+
+
+def test_without_augmentation_an_example_is_what_the_product_hears(bank: Bank) -> None:
+    (frames, spans), _, _ = batches_of(bank, [0], PLAIN).batch(0, 1)
+
+    for row, mask in zip(frames, spans, strict=True):
+        length = int(np.flatnonzero(np.abs(row).sum(axis=1))[-1]) + 1
+        clean = bank.frames[0][0].astype(np.float32)
+        # The margins are random; the example is one of the stretches around the speech.
+        stretches = [clean[start : start + length] for start in range(200 - length + 1)]
+        assert any(
+            np.allclose(row[:length], network_input(s, s.mean(0), s.std(0)), atol=1e-4) for s in stretches
+        )
+        assert mask[0].sum() == -(-length // 4)
+
+
+def test_joined_utterances_are_two_spans_that_meet(bank: Bank) -> None:
+    one_speaker = Bank(
+        clips=(clip("a", "s1"), clip("b", "s1", "sad")), front_end=FrontEnd(), frames=bank.frames
+    )
+    (_, spans), targets, _ = batches_of(one_speaker, [0, 1], Draw(joined=1)).batch(0, 1)
+
+    assert (spans.sum(axis=1) >= spans.max(axis=1)).all()
+    for first, second in spans:
+        # They share the step that the boundary lies in, at most.
+        assert 0 <= np.flatnonzero(first)[-1] - np.flatnonzero(second)[0] + 1 <= 1
+    assert {tuple(pair.argmax(axis=1)) for pair in targets} <= {(1, 1), (1, 2), (2, 1), (2, 2)}
+
+
+def test_examples_of_a_batch_are_of_similar_length(bank: Bank) -> None:
+    batches = batches_of(bank, [0, 1], Draw(crop=1, joined=0.5))
+    batches.plan(0)
+    spread = [
+        max(example.length for example in batch) - min(example.length for example in batch)
+        for batch in batches._plan
+    ]
+    lengths = [example.length for batch in batches._plan for example in batch]
+
+    assert max(lengths) <= MAX_FRAMES
+    assert np.median(spread) < np.ptp(lengths) / 3
+
+
+def test_a_warp_of_one_changes_nothing_and_others_move_a_peak() -> None:
+    from scipy.fft import dct, idct
+
+    front_end = FrontEnd()
+    warps = warp_matrices(front_end, reach=0.1)
+    levels = np.zeros(40)
+    levels[20] = 10.0
+    frames = dct(levels, norm="ortho").astype(np.float32)[None]
+
+    assert frames @ warps[len(warps) // 2] == pytest.approx(frames, abs=1e-4)
+    assert (
+        idct(frames @ warps[0], norm="ortho").argmax() < 20 < idct(frames @ warps[-1], norm="ortho").argmax()
+    )
+
+
+@pytest.mark.parametrize("text", ["speakers:5/5", "speakers", "corpus:x", "actors:0/5", "random:-1/5"])
+def test_a_split_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="speakers:K/N"):
+        HoldOut.parse(text)
+
+
+def test_random_folds_hold_out_every_clip_once_and_part_speakers() -> None:
+    clips = [
+        clip(f"{speaker}-{emotion}-{i}", speaker, emotion)
+        for speaker in ("s1", "s2")
+        for emotion in ("sad", "happy")
+        for i in range(10)
+    ]
+    held_out = np.stack([HoldOut.parse(f"random:{k}/5").of(clips) for k in range(5)])
+
+    assert (held_out.sum(axis=0) == 1).all()
+    assert (held_out.sum(axis=1) == 8).all()
+    assert {clips[i].emotion for i in np.flatnonzero(held_out[0])} == {"sad", "happy"}
+
+
+def test_a_corpus_is_held_out_whole() -> None:
+    clips = [clip("a", "s1", corpus="tess"), clip("b", "s2", corpus="savee")]
+
+    assert HoldOut.parse("corpus:tess").of(clips).tolist() == [True, False]
+
+
+def test_a_run_that_heard_whom_it_holds_out_is_refused(tmp_path: Path) -> None:
+    clips = [clip("a", "s1"), clip("b", "s1")]
+    (tmp_path / "recipe.json").write_text('{"seed": 1}')
+    held_out = np.array([True, False])
+
+    write_split(tmp_path, "random:0/2", clips, members=np.array([1]), held_out=held_out)
+    assert Run.read(tmp_path, clips).held_out.tolist() == [0]
+    write_split(tmp_path, "speakers:0/2", clips, members=np.array([1]), held_out=held_out)
+    with pytest.raises(UsageError, match="was trained on s1"):
+        Run.read(tmp_path, clips)
+
+
+def test_each_fold_is_calibrated_on_the_others() -> None:
+    labels = np.array([0, 0, 0, 1] * 50)
+    sure = np.tile(np.eye(7, dtype=np.float32)[0] * 0.93 + 0.01, (200, 1))
+    scored = Scored(np.arange(200), np.repeat([0, 1], [100, 100]), sure)
+    right = Scored(scored.rows, scored.fold, np.eye(7, dtype=np.float32)[labels] * 0.93 + np.float32(0.01))
+
+    # Three of four are right where it says 0.94, so the other fold is cooled to about 0.75.
+    assert calibrate(scored, cross_temperatures(scored, labels))[:, 0] == pytest.approx(0.75, abs=0.02)
+    assert cross_temperatures(right, labels)[0] < 1.0
+    only = Scored(scored.rows[:100], scored.fold[:100], sure[:100])
+    assert cross_temperatures(only, labels) == {0: 1.0}
+
+
+def test_the_boundary_is_where_two_emotions_part_best() -> None:
+    sure = np.full((10, 7), 0.01)
+    sure[:4, 3] = sure[4:, 0] = 0.94
+    # One doubtful window does not make a boundary.
+    sure[8] = 1 / 7
+
+    assert best_boundary(np.log(sure).astype(np.float32)) == 4
+
+
+@pytest.fixture
+def tone_clips(tmp_path: Path) -> list[Clip]:
+    """Sixteen clips of half a second: low tones of two "happy" speakers, high ones when they are "sad"."""
+    import soundfile
+
+    t = np.arange(RATE_HZ // 2) / RATE_HZ
+    clips = []
+    for index in range(16):
+        emotion = ("happy", "sad")[index % 2]
+        path = tmp_path / f"{index}.wav"
+        soundfile.write(
+            path, 0.3 * np.sin(2 * np.pi * (400, 1500)[index % 2] * (1 + index / 100) * t), RATE_HZ
+        )
+        clips.append(Clip(file=path.name, path=path, corpus="c", speaker=f"s{index // 8}", emotion=emotion))
+    return clips
+
+
+def test_the_bank_holds_clean_clips_first_and_is_made_once(tone_clips: list[Clip], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+
+    def make() -> Bank:
+        audio = audio_bank(
+            tone_clips, rate_hz=RATE_HZ, noise=tmp_path, versions=2, seed=1, cache=cache, jobs=1
+        )
+        return feature_bank(tone_clips, audio, front_end=FrontEnd(), jobs=1)
+
+    bank = make()
+    written = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")}
+    again = make()
+
+    clean = FrontEnd().mfcc((0.3 * np.sin(2 * np.pi * 400 * np.arange(4000) / RATE_HZ)).astype(np.float32))
+    assert bank.versions == 2
+    assert bank.frames[0][0].astype(np.float32)[5:-5] == pytest.approx(clean[5:-5], abs=1.0)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")} == written
+    assert all(np.array_equal(a, b) for a, b in zip(bank.frames[1], again.frames[1], strict=True))
+
+
+def test_training_learns_and_goes_on_where_it_was_stopped(tone_clips: list[Clip], tmp_path: Path) -> None:
+    from callmood.emotion.model import EmotionModel
+    from callmood.emotion.network import NetworkConfig
+
+    audio = audio_bank(
+        tone_clips, rate_hz=RATE_HZ, noise=tmp_path, versions=2, seed=1, cache=tmp_path / "cache", jobs=1
+    )
+    bank = feature_bank(tone_clips, audio, front_end=FrontEnd(), jobs=1)
+    recipe = Recipe(
+        network=NetworkConfig(width=16, blocks=2, dropout=0.0),
+        epochs=4,
+        batches_per_epoch=10,
+        batch_size=8,
+        smoothing=0.0,
+    )
+    members = np.arange(len(tone_clips))
+
+    class PowerCutError(Exception):
+        pass
+
+    def cut(epoch: int) -> None:
+        if epoch == 2:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        fit(bank, members, None, recipe, tmp_path / "cut", before_epoch=cut)
+    resumed = fit(bank, members, None, recipe, tmp_path / "cut")
+    whole = fit(bank, members, None, recipe, tmp_path / "whole")
+
+    for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+    model = EmotionModel(tmp_path / "whole" / "models")
+    frames = [bank.frames[0][index].astype(np.float32) for index in (0, 1)]
+    heard = [network_input(f, f.mean(0), f.std(0)) for f in frames]
+    low, high = model.probabilities(heard, [np.array([[0, len(f)]]) for f in frames])
+    assert low[0, 1] > 0.8
+    assert high[0, 2] > 0.8
+    # Nobody was angry in training, so nobody is heard as angry.
+    assert low[0, 3] < 1e-12

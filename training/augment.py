@@ -7,7 +7,6 @@ the generator they are given.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +41,8 @@ def load_acoustics(folder: Path, *, rate_hz: int, evaluation: bool) -> Acoustics
         for path in sorted((folder / "esc10").rglob("*.opus"))
         if (path.name.split("-")[0] == EVALUATION_FOLD) == evaluation
     ]
+    if not evaluation:
+        noises += sorted(folder.glob("*.wav"))
     rooms = [
         path
         for path in sorted((folder / "rir").glob("*.wav"))
@@ -113,15 +114,28 @@ def band_limit(samples: Floats, *, low_hz: float, high_hz: float, rate_hz: int) 
     return np.asarray(sosfilt(sos, samples), dtype=np.float32)
 
 
+CODECS = {
+    "ULAW": ("WAV", 0.3),
+    "ALAW": ("WAV", 0.2),
+    "GSM610": ("WAV", 0.25),
+    "OPUS": ("OGG", 0.15),
+    "MPEG_LAYER_III": ("MP3", 0.1),
+}
+"""libsndfile's codecs of a telephone line: the container, and the share of the lines that go through each."""
+
+
 def encode(samples: Floats, *, subtype: str, rate_hz: int) -> Floats:
-    """Through libsndfile's codec and back; `subtype` is ULAW, ALAW or GSM610."""
+    """Through one of `CODECS` and back, at the lowest bit rate that libsndfile offers."""
     import soundfile
 
+    container, _ = CODECS[subtype]
+    lowest = {} if container == "WAV" else {"compression_level": 0.99}
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(samples, -1.0, 1.0), rate_hz, format="WAV", subtype=subtype)
+    clipped = np.clip(samples, -1.0, 1.0)
+    soundfile.write(buffer, clipped, rate_hz, format=container, subtype=subtype, **lowest)
     buffer.seek(0)
-    decoded, _ = soundfile.read(buffer, dtype="float32")
-    return np.asarray(decoded[: len(samples)], dtype=np.float32)
+    decoded, _ = soundfile.read(buffer, dtype="float32", frames=len(samples))
+    return np.asarray(decoded, dtype=np.float32)
 
 
 def lose_packets(samples: Floats, *, rate: float, rate_hz: int, rng: np.random.Generator) -> Floats:
@@ -157,16 +171,15 @@ def draw_line(acoustics: Acoustics, rng: np.random.Generator, *, rate_hz: int) -
             else synthetic_room(rng, rate_hz=rate_hz)
         )
     noisy = acoustics.noises and rng.random() < 0.55
-    codecs: Sequence[str] = ("ULAW", "ALAW", "GSM610")
     return Line(
         room=room,
         noise=acoustics.noises[int(rng.integers(len(acoustics.noises)))] if noisy else None,
         snr_db=float(rng.uniform(0.0, 25.0)),
         band_hz=(float(rng.uniform(150, 350)), float(rng.uniform(3200, 3700))) if telephone else None,
-        codec=str(rng.choice(codecs)) if telephone else None,
+        codec=str(rng.choice(list(CODECS), p=[share for _, share in CODECS.values()])) if telephone else None,
         packet_loss=float(rng.uniform(0.0, 0.05)) if telephone and rng.random() < 0.15 else 0.0,
         gain=float(10 ** rng.uniform(-1.0, 0.5)),
-        speed=float(rng.uniform(0.88, 1.12)),
+        speed=float(rng.uniform(0.85, 1.18)),
     )
 
 

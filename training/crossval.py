@@ -1,7 +1,8 @@
-"""Speaker-independent figures of a recipe, and the calibrated model to ship: `python -m training.crossval --help`.
+"""Figures of a recipe on clips that its runs never heard, and the calibrated model to ship:
+`python -m training.crossval --help`.
 
-Reads runs of `training.train --fold K` (the figures, on speakers that the run never heard) and one run on all
-speakers (the weights to ship).
+Reads runs of `training.train --hold-out ...`, each with a record of what it held out, and scores exactly that. Runs of
+several folds make one figure; runs of several seeds tell the spread.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,38 +19,93 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callmood.emotion.model import EmotionModel
+from callmood.errors import UsageError
+from callmood.metrics import best_temperature, point_figures, with_temperature
 from callmood.model_files import WEIGHTS
 from callmood.types import Floats
 from training.conditions import make_condition
-from training.corpora import label_indices
-from training.evaluate import score_clips
+from training.corpora import (
+    SHARED,
+    Clip,
+    Traits,
+    add_corpus_options,
+    clips_from_options,
+    label_indices,
+    speaker_traits,
+)
+from training.evaluate import corpus_figures, score_clips
 from training.export import write_models
-from training.metrics import figures
-from training.train import SHARED, all_clips, fold_of_clips
+from training.splits import SPLIT
 
 log = logging.getLogger("training")
 
 CONDITIONS = ("clean", "telephone", "mulaw", "gsm", "noise:20", "noise:10", "noise:5", "noise:0", "reverb")
 
 
-def with_temperature(probabilities: Floats, temperature: float) -> Floats:
-    """Probabilities of a model of temperature 1 as a model of another temperature gives them."""
-    powered = np.maximum(probabilities, 1e-12) ** (1.0 / temperature)
-    return np.asarray(powered / powered.sum(axis=1, keepdims=True), dtype=np.float32)
+@dataclass(frozen=True)
+class Run:
+    """A training run and the clips that it held out."""
+
+    folder: Path
+    hold_out: str
+    """In the notation of `training.splits.HoldOut`."""
+    seed: int
+    held_out: NDArray[np.int64]
+    """Indices into all clips."""
+
+    @classmethod
+    def read(cls, folder: Path, clips: Sequence[Clip]) -> Run:
+        """Raises `UsageError` where the run heard a speaker that it claims to hold out."""
+        split = json.loads((folder / SPLIT).read_text(encoding="utf-8"))
+        recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        wanted = set(split["held_out"])
+        held_out = np.array([i for i, clip in enumerate(clips) if clip.file in wanted], dtype=np.int64)
+        if len(held_out) != len(wanted) or not wanted:
+            raise UsageError(f"{folder}: held out {len(wanted)} clips, of which {len(held_out)} are here.")
+        heard = set(split["speakers_heard"]) & {clips[i].speaker for i in held_out}
+        if heard and not split["hold_out"].startswith("random"):
+            raise UsageError(
+                f"{folder}: was trained on {', '.join(sorted(heard))}, whom it claims to hold out."
+            )
+        return cls(folder, split["hold_out"], recipe["seed"], held_out)
 
 
-def best_temperature(probabilities: Floats, labels: NDArray[np.int64]) -> float:
-    """The temperature of least negative log-likelihood (Guo et al. 2017)."""
-    from scipy.optimize import minimize_scalar
+@dataclass(frozen=True)
+class Scored:
+    """Probabilities of the held-out clips of the runs of one seed, each calibrated on the other runs' clips."""
 
-    def loss(log_temperature: float) -> float:
-        calibrated = with_temperature(probabilities, float(np.exp(log_temperature)))
-        return float(-np.log(calibrated[np.arange(len(labels)), labels] + 1e-12).mean())
+    rows: NDArray[np.int64]
+    """Indices into all clips."""
+    fold: NDArray[np.int64]
+    """Which run each row belongs to."""
+    probabilities: Floats
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded").x))
+
+def calibrate(scored: Scored, temperatures: Mapping[int, float]) -> Floats:
+    """Probabilities at each run's temperature, shape (n, 7)."""
+    calibrated = scored.probabilities.copy()
+    for fold, temperature in temperatures.items():
+        calibrated[scored.fold == fold] = with_temperature(
+            scored.probabilities[scored.fold == fold], temperature
+        )
+    return calibrated
 
 
-def as_markdown(result: dict[str, Any]) -> str:
+def cross_temperatures(scored: Scored, labels: NDArray[np.int64]) -> dict[int, float]:
+    """A temperature for each run, fitted on the other runs' clips, so that no figure is fitted to itself; 1 where
+    there is only one run."""
+    found = {}
+    for fold in np.unique(scored.fold):
+        others = scored.fold != fold
+        found[int(fold)] = (
+            best_temperature(scored.probabilities[others], labels[scored.rows[others]])
+            if others.any()
+            else 1.0
+        )
+    return found
+
+
+def as_markdown(result: Mapping[str, Any]) -> str:
     """The figures as the table of the model card: a row per condition and corpus."""
     lines = [
         "| condition | corpus | speakers | clips | UAR | accuracy | macro-F1 | ECE |",
@@ -65,74 +122,113 @@ def as_markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def score_runs(
+    runs: Sequence[Run], clips: Sequence[Clip], condition: str, *, noise: Path, jobs: int
+) -> Scored:
+    """What each run says of the clips that it held out."""
+    rows, folds, probabilities = [], [], []
+    for fold, run in enumerate(runs):
+        model = EmotionModel(run.folder / "models")
+        change = make_condition(condition, noise=noise, rir=noise, rate_hz=model.front_end.rate_hz)
+        scored, _ = score_clips([clips[i] for i in run.held_out], model, change, jobs=jobs)
+        rows.append(run.held_out)
+        folds.append(np.full(len(scored), fold))
+        probabilities.append(scored)
+    return Scored(np.concatenate(rows), np.concatenate(folds), np.concatenate(probabilities))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.crossval", description=__doc__)
-    parser.add_argument("--fold-run", type=Path, action="append", required=True, metavar="RUN:FOLD")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument(
-        "--all-run", type=Path, help="run on all speakers; its model is calibrated and shipped"
-    )
-    parser.add_argument("--corpora", type=Path, default=SHARED / "corpora")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of training runs")
+    parser.add_argument("--ship", type=Path, help="run on all speakers; its model is calibrated and shipped")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of the models to ship")
+    add_corpus_options(parser)
     parser.add_argument("--noise", type=Path, default=SHARED / "noise")
     parser.add_argument("--condition", action="append", help=f"default: {', '.join(CONDITIONS)}")
     parser.add_argument("--jobs", type=int, default=1, help="processes that prepare the clips")
     parser.add_argument("--json", type=Path, required=True, help="write the figures here")
-    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of the models to ship")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
-    if len(options.fold_run) < 2:
-        parser.error("give at least two folds: each is calibrated on the others")
-    clips = all_clips(options.corpora)
-    fold_of = fold_of_clips(clips, folds=options.folds)
-    runs = [str(run).rpartition(":") for run in options.fold_run]
-    held_out = {int(fold): np.flatnonzero(fold_of == int(fold)) for _, _, fold in runs}
-    rows = np.concatenate(list(held_out.values()))
+    clips = clips_from_options(options)
     labels = label_indices(clips)
-    corpora = np.array([clip.corpus for clip in clips])
-    speakers = np.array([clip.speaker for clip in clips])
-    for folder, _, fold in runs:
-        heard = set(json.loads((Path(folder) / "speakers.json").read_text(encoding="utf-8")))
-        if heard & set(speakers[held_out[int(fold)]]):
-            parser.error(f"{folder} was trained on speakers of fold {fold}")
-
-    result: dict[str, Any] = {"protocol": f"speaker-independent, {len(runs)} of {options.folds} folds"}
-    temperatures: dict[int, float] = {}
-    scored = np.zeros((len(clips), 7), dtype=np.float32)
+    traits = speaker_traits({clip.speaker for clip in clips}, options.corpora or SHARED / "corpora")
+    try:
+        runs = [Run.read(folder, clips) for folder in options.runs]
+    except (UsageError, OSError) as error:
+        parser.error(str(error))
+    by_seed = {seed: [run for run in runs if run.seed == seed] for seed in sorted({run.seed for run in runs})}
+    result: dict[str, Any] = {
+        "hold_out": {seed: [run.hold_out for run in of_seed] for seed, of_seed in by_seed.items()}
+    }
+    temperatures: dict[int, dict[int, float]] = {}
     # Clean first: temperatures are fitted there.
     for name in ("clean", *(name for name in options.condition or CONDITIONS if name != "clean")):
-        for folder, _, fold in runs:
-            model = EmotionModel(Path(folder) / "models")
-            condition = make_condition(
-                name, noise=options.noise, rir=options.noise, rate_hz=model.front_end.rate_hz
-            )
-            members = held_out[int(fold)]
-            scored[members], _ = score_clips(
-                [clips[index] for index in members], model, condition, jobs=options.jobs
-            )
+        scored = {
+            seed: score_runs(of_seed, clips, name, noise=options.noise, jobs=options.jobs)
+            for seed, of_seed in by_seed.items()
+        }
         if not temperatures:
-            # Each fold is calibrated on the speakers of the other folds, so that no figure is fitted to itself.
-            for fold_number, members in held_out.items():
-                learn = np.setdiff1d(rows, members)
-                temperatures[fold_number] = best_temperature(scored[learn], labels[learn])
-            shipped = best_temperature(scored[rows], labels[rows])
-        calibrated = scored.copy()
-        for fold_number, members in held_out.items():
-            calibrated[members] = with_temperature(scored[members], temperatures[fold_number])
-        result[name] = {}
-        for corpus in np.unique(corpora[rows]):
-            own = rows[corpora[rows] == corpus]
-            result[name][str(corpus)] = figures(calibrated[own], labels[own], speakers[own].tolist())
-            log.info("%s %s: UAR %.3f", name, corpus, result[name][str(corpus)]["uar"])
-    result["temperature"] = shipped
+            temperatures = {seed: cross_temperatures(found, labels) for seed, found in scored.items()}
+            result["temperature"] = best_temperature(
+                np.concatenate([found.probabilities for found in scored.values()]),
+                labels[np.concatenate([found.rows for found in scored.values()])],
+            )
+        result[name] = condition_figures(
+            [
+                (found.rows, found.fold, calibrate(found, temperatures[seed]))
+                for seed, found in scored.items()
+            ],
+            clips,
+            traits,
+        )
+        for corpus, found in result[name].items():
+            log.info("%s %s: UAR %.3f, ECE %.3f", name, corpus, found["uar"], found["ece"])
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(as_markdown(result))
-    if options.all_run:
-        recipe = json.loads((options.all_run / "recipe.json").read_text(encoding="utf-8"))
-        weights = options.all_run / "models" / WEIGHTS
-        write_models(options.models, weights=weights, recipe=recipe, temperature=shipped)
+    if options.ship:
+        write_models(
+            options.models,
+            weights=options.ship / "models" / WEIGHTS,
+            recipe=json.loads((options.ship / "recipe.json").read_text(encoding="utf-8")),
+            corpora=json.loads((options.ship / SPLIT).read_text(encoding="utf-8"))["corpora_heard"],
+            temperature=result["temperature"],
+        )
+
+
+def condition_figures(
+    seeds: Iterable[tuple[NDArray[np.int64], NDArray[np.int64], Floats]],
+    clips: Sequence[Clip],
+    traits: Mapping[str, Traits],
+) -> dict[str, Any]:
+    """`training.evaluate.corpus_figures` of the first seed, with the UAR of each fold and of each seed beside them.
+
+    Each seed comes as rows (indices into `clips`), fold of each row and probabilities.
+    """
+    labels = label_indices(clips)
+    corpus_of = np.array([clip.corpus for clip in clips])
+    speakers = np.array([clip.speaker for clip in clips])
+    found: dict[str, Any] = {}
+    for rows, fold, probabilities in seeds:
+        for corpus in np.unique(corpus_of[rows]):
+            own = corpus_of[rows] == corpus
+            truth = labels[rows[own]]
+            uar = point_figures(probabilities[own], truth)["uar"]
+            if str(corpus) in found:
+                found[str(corpus)]["uar_by_seed"].append(uar)
+                continue
+            by_fold = [
+                point_figures(probabilities[own & (fold == k)], labels[rows[own & (fold == k)]])["uar"]
+                for k in np.unique(fold[own])
+            ]
+            found[str(corpus)] = {
+                **corpus_figures(probabilities[own], truth, speakers[rows[own]].tolist(), traits),
+                "uar_by_fold": by_fold,
+                "uar_by_seed": [uar],
+            }
+    return found
 
 
 if __name__ == "__main__":

@@ -10,19 +10,24 @@ from numpy.typing import NDArray
 
 from callmood.emotion.network import STRIDE
 from callmood.emotions import EMOTIONS
-from callmood.features import normalize
+from callmood.features import network_input
 from callmood.types import Floats
 from training.corpora import label_indices
 from training.features import Bank
+from training.warp import warp_matrices
 
 TRIM_DB = 30.0
 """Leading and trailing frames this far below the clip's loud frames are silence."""
 MIN_FRAMES = 64
 """Shortest crop: 0.8 s."""
 MAX_FRAMES = 400
-"""Longest crop: 5 s."""
+"""Longest example: 5 s."""
+MARGIN_FRAMES = 28
+"""Longest silence before and after the speech: 0.35 s."""
 CORPUS_WEIGHT = {"crema-d": 1.0, "ravdess": 2.0, "tess": 0.4, "savee": 2.0}
 """How often a clip is drawn, relative to others: many speakers count for more than many clips."""
+EQUALIZER_STD = np.array([0.0, 13.0, 9.0, 7.0, 5.0, 4.0], dtype=np.float32)
+"""Standard deviation of the random offsets of the first coefficients; 13 on C1 is a tilt of 3 dB either way."""
 
 
 def speech_span(mfcc: Floats) -> tuple[int, int]:
@@ -37,22 +42,59 @@ def speech_span(mfcc: Floats) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """How often each random choice is made when an example is drawn."""
+    """How often, or how much, each random choice is made when an example is drawn."""
 
     clean: float = 0.4
     """The clip as it is, rather than through a random line."""
-    whole: float = 0.2
-    """With its leading and trailing silence."""
     alone: float = 0.6
     """Normalised over this utterance alone, rather than over what the speaker says in the "call": the network
     must serve single files and whole calls."""
-    crop: float = 0.5
+    crop: float = 0.4
     """A random stretch of it rather than all."""
+    joined: float = 0.15
+    """Two utterances of the speaker, one after the other, each with its own label."""
+    stretch: float = 0.15
+    """Tempo changes by up to this share either way."""
+    warp: float = 0.12
+    """The frequency axis is stretched by up to this share either way (vocal tract length perturbation)."""
+    equalizer: float = 1.0
+    """Scale of the random offsets of the spectral envelope."""
+    mixup: float = 0.0
+    """Share of the batches whose examples are mixed in pairs (Zhang et al. 2018)."""
+    masks: int = 2
+    """Stretches of time that are hidden, and coefficients with them (SpecAugment, Park et al. 2019)."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A stretch of one clip: frames [start, stop) of the bank, `length` frames once its tempo is changed."""
+
+    member: int
+    start: int
+    stop: int
+    length: int
+
+
+@dataclass(frozen=True)
+class _Example:
+    version: int
+    alone: bool
+    parts: tuple[_Part, ...]
+    crop: tuple[int, int]
+    """First and one-past-last frame of the joined parts that the network hears."""
+
+    @property
+    def length(self) -> int:
+        return self.crop[1] - self.crop[0]
 
 
 @dataclass(kw_only=True)
 class Batches:
-    """Random training batches over some clips of a bank; batch b of epoch e is always the same."""
+    """Random training batches over some clips of a bank; batch b of epoch e is always the same.
+
+    The examples of an epoch are sorted by length into batches, so that little of a batch is padding. Every
+    example has two spans: all of it and a random window, or the two utterances that it joins.
+    """
 
     bank: Bank
     members: NDArray[np.int64]
@@ -62,12 +104,17 @@ class Batches:
     embeddings: Floats
     """Shape (len(members), d): what the auxiliary head is to match; rows may be NaN (not known)."""
     batch_size: int
+    batches_per_epoch: int
     draw: Draw
     seed: int
     _spans: list[tuple[float, float]] = field(init=False)
     _sums: list[tuple[Floats, Floats, Floats]] = field(init=False)
-    _peers: dict[str, NDArray[np.int64]] = field(init=False)
+    _speaker: NDArray[np.int64] = field(init=False)
+    _peers: list[NDArray[np.int64]] = field(init=False)
     _draw_weight: NDArray[np.float64] = field(init=False)
+    _warps: Floats = field(init=False)
+    _epoch: int = field(init=False, default=-1)
+    _plan: list[list[_Example]] = field(init=False)
 
     def __post_init__(self) -> None:
         clips = [self.bank.clips[index] for index in self.members]
@@ -83,82 +130,154 @@ class Batches:
             start, stop = speech_span(clean)
             self._spans.append((start / len(clean), stop / len(clean)))
         self._sums = [self._moments(version) for version in range(self.bank.versions)]
-        speakers = np.array([clip.speaker for clip in clips])
-        self._peers = {name: np.flatnonzero(speakers == name) for name in np.unique(speakers)}
+        _, self._speaker = np.unique([clip.speaker for clip in clips], return_inverse=True)
+        self._peers = [np.flatnonzero(self._speaker == index) for index in range(self._speaker.max() + 1)]
+        self._warps = warp_matrices(self.bank.front_end, reach=self.draw.warp)
 
     def _moments(self, version: int) -> tuple[Floats, Floats, Floats]:
         """Frame count, sum and sum of squares of each member's speech in one version."""
-        speech = [self._speech(version, member) for member in range(len(self.members))]
+        speech = []
+        for member, index in enumerate(self.members):
+            start, stop = self._speech(version, member)
+            speech.append(self.bank.frames[version][index][start:stop].astype(np.float32))
         count = np.array([len(frames) for frames in speech], dtype=np.float32)
         total = np.stack([frames.sum(axis=0) for frames in speech])
         square = np.stack([(frames**2).sum(axis=0) for frames in speech])
         return count, total, square
 
-    def _speech(self, version: int, member: int) -> Floats:
-        frames = self.bank.frames[version][self.members[member]]
+    def _speech(self, version: int, member: int) -> tuple[int, int]:
+        """First and one-past-last frame of a member's speech in one version."""
+        length = len(self.bank.frames[version][self.members[member]])
         start, stop = self._spans[member]
-        span = frames[int(start * len(frames)) : max(1, round(stop * len(frames)))]
-        return np.asarray(span, dtype=np.float32)
+        return int(start * length), max(1, round(stop * length))
 
-    def _example(self, member: int, rng: np.random.Generator) -> Floats:
-        """One normalised crop, shape (frames, n_mfcc)."""
+    def _part(self, version: int, member: int, rng: np.random.Generator) -> _Part:
+        length = len(self.bank.frames[version][self.members[member]])
+        start, stop = self._speech(version, member)
+        start = max(0, start - int(rng.integers(MARGIN_FRAMES + 1)))
+        stop = min(length, stop + int(rng.integers(MARGIN_FRAMES + 1)))
+        tempo = rng.uniform(1 - self.draw.stretch, 1 + self.draw.stretch)
+        return _Part(member, start, stop, max(1, round((stop - start) * tempo)))
+
+    def _draw_example(self, member: int, rng: np.random.Generator) -> _Example:
         draw = self.draw
         version = 0 if rng.random() < draw.clean else int(rng.integers(1, self.bank.versions))
-        if rng.random() < draw.whole:
-            frames = self.bank.frames[version][self.members[member]].astype(np.float32)
+        parts = [self._part(version, member, rng)]
+        if rng.random() < draw.joined:
+            peers = self._peers[self._speaker[member]]
+            parts.append(self._part(version, int(rng.choice(peers)), rng))
+        length = sum(part.length for part in parts)
+        wanted = min(length, MAX_FRAMES)
+        if len(parts) == 1 and rng.random() < draw.crop and length > MIN_FRAMES:
+            wanted = int(rng.integers(MIN_FRAMES, wanted + 1))
+        # Too long a pair loses its ends, not its boundary.
+        middle = parts[0].length - wanted // 2
+        first = int(rng.integers(length - wanted + 1)) if len(parts) == 1 else middle
+        first = min(max(first, 0), length - wanted)
+        return _Example(version, rng.random() < draw.alone, tuple(parts), (first, first + wanted))
+
+    def plan(self, epoch: int) -> None:
+        """Draw the examples of an epoch."""
+        rng = np.random.default_rng((self.seed, epoch))
+        count = self.batch_size * self.batches_per_epoch
+        members = rng.choice(len(self.members), size=count, p=self._draw_weight)
+        examples = [self._draw_example(int(member), rng) for member in members]
+        examples.sort(key=lambda example: example.length)
+        batches = [examples[start : start + self.batch_size] for start in range(0, count, self.batch_size)]
+        self._plan = [batches[index] for index in rng.permutation(len(batches))]
+        self._epoch = epoch
+
+    def _frames(self, example: _Example, rng: np.random.Generator) -> Floats:
+        """What the network hears of an example, shape (frames, 2 * n_mfcc)."""
+        frames = np.concatenate([self._tempo(example.version, part) for part in example.parts])
+        offset = self.draw.equalizer * EQUALIZER_STD * rng.normal(size=len(EQUALIZER_STD))
+        if example.alone:
+            frames = frames @ self._warps[int(rng.integers(len(self._warps)))]
+            mean, std = frames.mean(axis=0), frames.std(axis=0)
         else:
-            frames = self._speech(version, member)
-        if rng.random() < draw.alone:
-            out = normalize(frames, frames)
-        else:
-            peers = self._peers[self.bank.clips[self.members[member]].speaker]
+            member = example.parts[0].member
+            peers = self._peers[self._speaker[member]]
             some = np.append(rng.choice(peers, size=min(len(peers), int(rng.integers(2, 16)))), member)
-            count, total, square = (moment[some].sum(axis=0) for moment in self._sums[version])
+            count, total, square = (moment[some].sum(axis=0) for moment in self._sums[example.version])
             mean = total / count
-            out = (frames - mean) / np.maximum(np.sqrt(np.maximum(square / count - mean**2, 0.0)), 1e-3)
-        length = len(out)
-        if rng.random() < draw.crop and length > MIN_FRAMES:
-            length = int(rng.integers(MIN_FRAMES, length + 1))
-        length = min(length, MAX_FRAMES)
-        start = int(rng.integers(len(out) - length + 1))
-        return spec_augment(np.asarray(out[start : start + length], dtype=np.float32), rng)
+            std = np.sqrt(np.maximum(square / count - mean**2, 0.0))
+        for reference in (frames, mean):
+            reference[..., : len(offset)] += offset
+        hide(frames, mean, self.draw.masks, rng)
+        return network_input(frames[slice(*example.crop)], mean, std)
+
+    def _tempo(self, version: int, part: _Part) -> Floats:
+        """Frames of a part at its new tempo, by linear interpolation; shape (part.length, n_mfcc)."""
+        frames = self.bank.frames[version][self.members[part.member]][part.start : part.stop]
+        frames = frames.astype(np.float32)
+        if part.length == len(frames):
+            return np.asarray(frames)
+        at = np.linspace(0, len(frames) - 1, part.length, dtype=np.float32)
+        low = np.minimum(at.astype(int), max(len(frames) - 2, 0))
+        share = (at - low)[:, None]
+        return np.asarray(frames[low] * (1 - share) + frames[np.minimum(low + 1, len(frames) - 1)] * share)
 
     def batch(self, epoch: int, index: int) -> tuple[tuple[Floats, Floats], Floats, Floats]:
-        """(frames, spans), targets, embeddings of one batch; see `callmood.emotion.network`."""
+        """(frames, spans), targets, embeddings of one batch; see `callmood.emotion.network`.
+
+        Targets have the shape (batch, 2, 7) and embeddings (batch, 2, d): one row for each span.
+        """
+        if epoch != self._epoch:
+            self.plan(epoch)
         rng = np.random.default_rng((self.seed, epoch, index))
-        drawn = rng.choice(len(self.members), size=self.batch_size, p=self._draw_weight)
-        # Keras takes the shapes that it expects from the first two batches: were these of one length by
-        # chance, any other length would be refused. No batch is as long as this one.
-        at_least = MAX_FRAMES + STRIDE if index == 0 else 0
-        return (
-            collate([self._example(member, rng) for member in drawn], at_least=at_least),
-            self.targets[drawn],
-            self.embeddings[drawn],
+        examples = self._plan[index]
+        frames, spans = collate(
+            [self._frames(example, rng) for example in examples],
+            [self._two_spans(example, rng) for example in examples],
+            # Keras takes the shapes that it expects from the first two batches: were these of one length by
+            # chance, any other length would be refused. No batch is as long as this one.
+            at_least=MAX_FRAMES + STRIDE if index == 0 else 0,
         )
+        pairs = np.array([[example.parts[0].member, example.parts[-1].member] for example in examples])
+        targets, embeddings = self.targets[pairs], self.embeddings[pairs]
+        if rng.random() < self.draw.mixup:
+            share = np.float32(rng.beta(0.4, 0.4))
+            other = rng.permutation(len(examples))
+            frames = share * frames + (1 - share) * frames[other]
+            spans = np.maximum(spans, spans[other])
+            targets = share * targets + (1 - share) * targets[other]
+            embeddings = share * embeddings + (1 - share) * embeddings[other]
+        return (frames, spans), targets, embeddings
+
+    @staticmethod
+    def _two_spans(example: _Example, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Frames of the two spans that are told apart, shape (2, 2)."""
+        length = example.length
+        if len(example.parts) == 2:
+            boundary = min(max(example.parts[0].length - example.crop[0], 1), length - 1)
+            return np.array([[0, boundary], [boundary, length]])
+        window = int(rng.integers(min(MIN_FRAMES, length), length + 1))
+        start = int(rng.integers(length - window + 1))
+        return np.array([[0, length], [start, start + window]])
 
 
-def spec_augment(frames: Floats, rng: np.random.Generator) -> Floats:
-    """Hide up to two stretches of time, and drop random coefficients (SpecAugment, Park et al. 2019).
-
-    The masks over frequency become masks over cepstral coefficients here.
-    """
-    for _ in range(2):
+def hide(frames: Floats, mean: Floats, masks: int, rng: np.random.Generator) -> None:
+    """Put the mean in place of up to `masks` stretches of time, and of a band of coefficients, of `frames`."""
+    for _ in range(masks):
         width = int(rng.integers(0, max(2, len(frames) // 6)))
         start = int(rng.integers(len(frames) - width + 1))
-        frames[start : start + width] = 0.0
-    width = int(rng.integers(0, 6))
-    start = int(rng.integers(1, frames.shape[1] - width + 1))
-    frames[:, start : start + width] = 0.0
-    return frames
+        frames[start : start + width] = mean
+    if masks:
+        width = int(rng.integers(0, 6))
+        start = int(rng.integers(1, frames.shape[1] - width + 1))
+        frames[:, start : start + width] = mean[start : start + width]
 
 
-def collate(examples: Sequence[Floats], *, at_least: int = 0) -> tuple[Floats, Floats]:
-    """Zero-padded frames, shape (n, longest, n_mfcc), and one span per example, shape (n, 1, longest / STRIDE);
+def collate(
+    examples: Sequence[Floats], spans: Sequence[NDArray[np.int64]], *, at_least: int = 0
+) -> tuple[Floats, Floats]:
+    """Zero-padded frames, shape (n, longest, inputs), and masks of the spans, shape (n, spans, longest / STRIDE);
     `longest` is no less than `at_least`."""
     longest = -(-max(at_least, *(len(frames) for frames in examples)) // STRIDE) * STRIDE
     frames = np.zeros((len(examples), longest, examples[0].shape[1]), dtype=np.float32)
-    spans = np.zeros((len(examples), 1, longest // STRIDE), dtype=np.float32)
-    for row, example in enumerate(examples):
+    masks = np.zeros((len(examples), len(spans[0]), longest // STRIDE), dtype=np.float32)
+    for row, (example, rows) in enumerate(zip(examples, spans, strict=True)):
         frames[row, : len(example)] = example
-        spans[row, 0, : -(-len(example) // STRIDE)] = 1.0
-    return frames, spans
+        for span, (first, last) in enumerate(rows):
+            masks[row, span, first // STRIDE : -(-last // STRIDE)] = 1.0
+    return frames, masks

@@ -5,22 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from callmood.emotions import EMOTIONS
 from callmood.model_files import CONFIG, MANIFEST, WEIGHTS
 
-LICENCE = (
-    "non-commercial use only: trained on RAVDESS (CC BY-NC-SA 4.0), TESS (CC BY-NC-ND 4.0), SAVEE (research) and "
-    "CREMA-D (ODbL 1.0)"
-)
-"""Of everything that is trained on all four corpora."""
+DATA_LICENCES = {
+    "ravdess": "RAVDESS (CC BY-NC-SA 4.0)",
+    "tess": "TESS (CC BY-NC-ND 4.0)",
+    "savee": "SAVEE (research)",
+    "crema-d": "CREMA-D (ODbL 1.0)",
+}
+"""The corpora and their licences."""
+COMMERCIAL = frozenset({"crema-d"})
+"""Corpora whose licence allows commercial use."""
 
 
-def write_models(out: Path, *, weights: Path, recipe: Mapping[str, Any], temperature: float) -> None:
-    """Write `weights` and their parameters to `out`, and record them in its manifest.
+def licence(corpora: Collection[str]) -> str:
+    """What may be done with a model trained on `corpora`."""
+    use = "commercial use allowed" if COMMERCIAL.issuperset(corpora) else "non-commercial use only"
+    return f"{use}: trained on {', '.join(text for name, text in DATA_LICENCES.items() if name in corpora)}"
+
+
+def write_models(
+    out: Path, *, weights: Path, recipe: Mapping[str, Any], corpora: Collection[str], temperature: float
+) -> None:
+    """Write `weights`, trained on `corpora`, and their parameters to `out`, and record them in its manifest.
 
     `recipe` is `dataclasses.asdict` of a `training.train.Recipe`, as `recipe.json` of a run holds it.
     """
@@ -35,7 +47,7 @@ def write_models(out: Path, *, weights: Path, recipe: Mapping[str, Any], tempera
         "recipe": {name: value for name, value in recipe.items() if name not in ("front_end", "network")},
     }
     (out / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    record(out, {WEIGHTS: LICENCE, CONFIG: LICENCE})
+    record(out, dict.fromkeys((WEIGHTS, CONFIG), licence(corpora)))
 
 
 def record(folder: Path, licences: Mapping[str, str]) -> None:

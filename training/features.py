@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.features import FrontEnd
+from callmood.features import FrontEnd, mfcc
+from training import augment
 from training.augment import Acoustics, draw_line, load_acoustics, pass_through
 from training.corpora import Clip, load_clip
 
 Half = NDArray[np.float16]
+Pcm = NDArray[np.int16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,7 @@ class Bank:
     """
 
     clips: tuple[Clip, ...]
+    front_end: FrontEnd
     frames: tuple[tuple[Half, ...], ...]
     """frames[version][clip] has shape (frames, n_mfcc), float16."""
 
@@ -35,21 +38,21 @@ class Bank:
 
 
 def _speaker_versions(
-    clips: Sequence[Clip], *, front_end: FrontEnd, acoustics: Acoustics, versions: int, seed: int
-) -> list[list[Half]]:
-    """MFCC of one speaker's clips: one list over versions per clip."""
+    clips: Sequence[Clip], *, rate_hz: int, acoustics: Acoustics, versions: int, seed: int
+) -> list[list[Pcm]]:
+    """One speaker's clips: one list over versions per clip."""
     lines = [
-        draw_line(acoustics, _generator(seed, clips[0].speaker, version), rate_hz=front_end.rate_hz)
+        draw_line(acoustics, _generator(seed, clips[0].speaker, version), rate_hz=rate_hz)
         for version in range(versions)
     ]
     rows = []
     for clip in clips:
-        samples = load_clip(clip, rate_hz=front_end.rate_hz)
-        row = [front_end.mfcc(samples)]
+        samples = load_clip(clip, rate_hz=rate_hz)
+        row = [samples]
         for version in range(1, versions):
             rng = _generator(seed, clip.file, version)
-            row.append(front_end.mfcc(pass_through(samples, lines[version], rng, rate_hz=front_end.rate_hz)))
-        rows.append([frames.astype(np.float16) for frames in row])
+            row.append(pass_through(samples, lines[version], rng, rate_hz=rate_hz))
+        rows.append([np.round(np.clip(heard, -1.0, 1.0) * 32767).astype(np.int16) for heard in row])
     return rows
 
 
@@ -58,65 +61,94 @@ def _generator(seed: int, name: str, version: int) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-def feature_bank(
-    clips: Sequence[Clip],
-    *,
-    front_end: FrontEnd,
-    noise: Path,
-    versions: int,
-    seed: int,
-    cache: Path,
-    jobs: int,
-) -> Bank:
-    """The bank of `clips`, from `cache` where it was computed before with the same parameters."""
+def _by_speaker(clips: Sequence[Clip]) -> list[list[int]]:
+    """Indices of the clips, in groups of at most 100 clips of one speaker."""
+    groups: dict[str, list[int]] = {}
+    for index, clip in enumerate(clips):
+        groups.setdefault(clip.speaker, []).append(index)
+    return [group[start : start + 100] for group in groups.values() for start in range(0, len(group), 100)]
+
+
+def audio_bank(
+    clips: Sequence[Clip], *, rate_hz: int, noise: Path, versions: int, seed: int, cache: Path, jobs: int
+) -> Path:
+    """Folder with the samples of every clip in every version; computed where `cache` does not hold it yet.
+
+    `samples<v>.npy` holds all clips one after another, int16, and `lengths.npy`, shape (versions, n), their lengths.
+    """
     import joblib
 
-    sources = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in _sources()}
-    key = json.dumps(
-        [[clip.file for clip in clips], asdict(front_end), versions, seed, sources], sort_keys=True
+    source = hashlib.sha256(Path(str(augment.__file__)).read_bytes()).hexdigest()
+    folder = cache / f"audio-{_key([clip.file for clip in clips], rate_hz, versions, seed, source)}"
+    if folder.exists():
+        return folder
+    groups = _by_speaker(clips)
+    acoustics = load_acoustics(noise, rate_hz=rate_hz, evaluation=False)
+    results = joblib.Parallel(n_jobs=jobs, verbose=1)(
+        joblib.delayed(_speaker_versions)(
+            [clips[index] for index in group],
+            rate_hz=rate_hz,
+            acoustics=acoustics,
+            versions=versions,
+            seed=seed,
+        )
+        for group in groups
     )
-    stored = cache / f"bank-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    rows: dict[int, list[Pcm]] = {}
+    for group, result in zip(groups, results, strict=True):
+        rows.update(zip(group, result, strict=True))
+    partial = folder.with_suffix(".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    for version in range(versions):
+        np.save(
+            partial / f"samples{version}.npy", np.concatenate([rows[i][version] for i in range(len(clips))])
+        )
+    lengths = [[len(rows[i][version]) for i in range(len(clips))] for version in range(versions)]
+    np.save(partial / "lengths.npy", np.array(lengths))
+    partial.rename(folder)
+    return folder
+
+
+def feature_bank(clips: Sequence[Clip], audio: Path, *, front_end: FrontEnd, jobs: int) -> Bank:
+    """The bank of the `clips` that the folder `audio` holds; kept beside them for the next time."""
+    import joblib
+
+    source = hashlib.sha256(Path(str(mfcc.__file__)).read_bytes()).hexdigest()
+    stored = audio / f"mfcc-{_key(asdict(front_end), source)}"
+    lengths = np.load(audio / "lengths.npy")
     if not stored.exists():
-        by_speaker: dict[str, list[int]] = {}
-        for index, clip in enumerate(clips):
-            by_speaker.setdefault(clip.speaker, []).append(index)
-        acoustics = load_acoustics(noise, rate_hz=front_end.rate_hz, evaluation=False)
-        groups = [
-            group[start : start + 100] for group in by_speaker.values() for start in range(0, len(group), 100)
-        ]
-        results = joblib.Parallel(n_jobs=jobs, verbose=1)(
-            joblib.delayed(_speaker_versions)(
-                [clips[index] for index in group],
-                front_end=front_end,
-                acoustics=acoustics,
-                versions=versions,
-                seed=seed,
+        partial = stored.with_suffix(".partial")
+        partial.mkdir(exist_ok=True)
+        for version, of_clips in enumerate(lengths):
+            stops = np.cumsum(of_clips)
+            blocks = np.array_split(np.arange(len(of_clips)), 20 * jobs)
+            parts = joblib.Parallel(n_jobs=jobs)(
+                joblib.delayed(_features)(
+                    audio / f"samples{version}.npy", stops[block] - of_clips[block], stops[block], front_end
+                )
+                for block in blocks
             )
-            for group in groups
-        )
-        rows: dict[int, list[Half]] = {}
-        for group, result in zip(groups, results, strict=True):
-            rows.update(zip(group, result, strict=True))
-        arrays = {}
-        for version in range(versions):
-            per_clip = [rows[index][version] for index in range(len(clips))]
-            arrays[f"lengths{version}"] = np.array([len(frames) for frames in per_clip])
-            arrays[f"frames{version}"] = np.concatenate(per_clip)
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = stored.with_suffix(".partial.npz")
-        np.savez(partial, **arrays)  # type: ignore[arg-type]
-        partial.replace(stored)
-    with np.load(stored, allow_pickle=False) as arrays:
-        frames = tuple(
-            tuple(np.split(arrays[f"frames{version}"], np.cumsum(arrays[f"lengths{version}"])[:-1]))
-            for version in range(versions)
-        )
-    return Bank(clips=tuple(clips), frames=frames)
+            np.save(
+                partial / f"frames{version}.npy", np.concatenate([rows for part in parts for rows in part])
+            )
+        partial.rename(stored)
+    counts = 1 + lengths // front_end.hop_length
+    frames = tuple(
+        tuple(np.split(np.load(stored / f"frames{version}.npy"), np.cumsum(counts[version])[:-1]))
+        for version in range(len(lengths))
+    )
+    return Bank(clips=tuple(clips), front_end=front_end, frames=frames)
 
 
-def _sources() -> list[Path]:
-    """The code that decides what a bank holds."""
-    from callmood.features import mfcc
-    from training import augment
+def _features(
+    samples: Path, starts: NDArray[np.int64], stops: NDArray[np.int64], front_end: FrontEnd
+) -> list[Half]:
+    pcm = np.load(samples, mmap_mode="r")
+    return [
+        front_end.mfcc(pcm[start:stop].astype(np.float32) / 32767).astype(np.float16)
+        for start, stop in zip(starts, stops, strict=True)
+    ]
 
-    return [Path(str(mfcc.__file__)), Path(str(augment.__file__))]
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Train the speaker model of the built-in diarizer: `python -m training.speaker CORPORA MODELS`.
+"""Train the speaker model of the built-in diarizer: `python -m training.speaker CORPORA MODELS [CORPUS ...]`.
 
 A universal background model (64 diagonal Gaussians over `speech_frames`) and an LDA of the shifts of its
 means, over the speakers of the corpora: emotion, words and telephone line vary within a speaker, so they
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from callmood.diarize.builtin import SpeakerModel, posteriors, speech_frames, su
 from callmood.diarize.vad import RATE_HZ
 from callmood.model_files import SPEAKER
 from callmood.types import Floats
-from training.export import LICENCE, record
+from training.export import licence, record
 
 CORPORA = ("crema-d", "ravdess", "savee", "tess")
 HELD_OUT = frozenset(
@@ -39,16 +39,16 @@ TAKES = 2
 """Telephone lines that each clip is sent through."""
 
 
-def clips(corpora: Path) -> Iterator[tuple[str, Floats]]:
-    """Speaker and trimmed 8 kHz speech of each clip of the training speakers.
+def clips(folder: Path, corpora: Sequence[str]) -> Iterator[tuple[str, Floats]]:
+    """Speaker and trimmed 8 kHz speech of each clip of the training speakers of `corpora`, in `folder`.
 
     Of TESS, which has 2,800 clips by two speakers, every sixth.
     """
-    for corpus in CORPORA:
-        with (corpora / f"{corpus}.csv").open(encoding="utf-8", newline="") as file:
+    for corpus in corpora:
+        with (folder / f"{corpus}.csv").open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["speaker"] not in HELD_OUT]
         for row in rows[:: 6 if corpus == "tess" else 1]:
-            samples = read_speech(corpora / row["file"])
+            samples = read_speech(folder / row["file"])
             # Half a second at least, and not the clip of CREMA-D that is silent.
             if len(samples) >= RATE_HZ // 2 and np.abs(samples).max() > 1e-3:
                 yield row["speaker"], samples
@@ -99,15 +99,15 @@ def telephone(samples: Floats, rng: np.random.Generator) -> Floats:
     return coded
 
 
-def train(corpora: Path) -> SpeakerModel:
-    """The speaker model of the training speakers in `corpora`."""
+def train(folder: Path, corpora: Sequence[str]) -> SpeakerModel:
+    """The speaker model of the training speakers of `corpora`, in `folder`."""
     from scipy.linalg import eigh
     from sklearn.mixture import GaussianMixture
 
     rng = np.random.default_rng(1)
     speakers: list[str] = []
     utterances: list[Floats] = []
-    for speaker, samples in clips(corpora):
+    for speaker, samples in clips(folder, corpora):
         for _ in range(TAKES):
             speakers.append(speaker)
             utterances.append(speech_frames(telephone(samples, rng)))
@@ -155,10 +155,15 @@ def train(corpora: Path) -> SpeakerModel:
 
 
 def main() -> None:
-    """Train from the folder of corpora given first into the folder of models given second, and record it there."""
-    corpora, models = map(Path, sys.argv[1:3])
-    np.savez(models / SPEAKER, allow_pickle=False, **vars(train(corpora)))
-    record(models, {SPEAKER: LICENCE})
+    """Train from the folder of corpora given first into the folder of models given second, and record it there.
+
+    Corpora named after them (default: all) are those that it learns from.
+    """
+    folder, models = map(Path, sys.argv[1:3])
+    corpora = sys.argv[3:] or CORPORA
+    (models / SPEAKER).parent.mkdir(parents=True, exist_ok=True)
+    np.savez(models / SPEAKER, allow_pickle=False, **vars(train(folder, corpora)))
+    record(models, {SPEAKER: licence(corpora)})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,16 @@ class EmotionModel:
             raise ModelError(f"{config_path}: made for other emotions; use models made for this version.")
         self.front_end = FrontEnd(**config["front_end"])
         self.temperature = float(config["temperature"])
-        self._network: Any = build_network(NetworkConfig(**config["network"]))
-        self._network.load_weights(weights)
+        try:
+            self._network: Any = build_network(NetworkConfig(**config["network"]))
+            with warnings.catch_warnings():
+                # Keras only warns of a layer that finds no weights, and leaves it random.
+                warnings.simplefilter("error", UserWarning)
+                self._network.load_weights(weights)
+        except (TypeError, ValueError, UserWarning) as error:
+            raise ModelError(
+                f"{weights}: not weights of this version's network; use models made for this version."
+            ) from error
 
     def probabilities(self, stretches: Sequence[Floats], spans: Sequence[NDArray[np.int64]]) -> list[Floats]:
         """Emotion probabilities of spans inside stretches of speech.

@@ -24,6 +24,8 @@ class NetworkConfig:
     """Hyper-parameters of the architecture; they travel with the weights."""
 
     n_mfcc: int = 40
+    hears: str = "both"
+    """`relative` or `absolute` MFCC, or `both`; see `callmood.features.network_input`."""
     width: int = 128
     blocks: int = 8
     kernel: int = 7
@@ -37,8 +39,8 @@ def build_network(config: NetworkConfig) -> Any:
     Inputs
     ------
     frames
-        Shape (batch, frames, n_mfcc), float32, normalised; frames is a multiple of `STRIDE`, rows beyond a
-        stretch's end are zero.
+        Shape (batch, frames, 2 * n_mfcc), float32, of `callmood.features.network_input`; frames is a multiple of
+        `STRIDE`, rows beyond a stretch's end are zero.
     spans
         Shape (batch, spans, frames / STRIDE), float32 in {0, 1}: which steps each span covers. A step that no
         span of its row covers counts as padding. An empty span's logits are meaningless but finite.
@@ -61,20 +63,21 @@ def build_network(config: NetworkConfig) -> Any:
         y = layers.Dense(config.width, kernel_initializer="zeros", name=f"{name}_project")(y)
         return layers.Dropout(config.dropout, noise_shape=(None, 1, config.width), name=f"{name}_drop")(y)
 
-    frames = Input((None, config.n_mfcc), name="frames")
+    frames = Input((None, 2 * config.n_mfcc), name="frames")
     spans = Input((None, None), name="spans")
     mask = ops.expand_dims(ops.max(spans, axis=1), -1)
-    fine_mask = ops.repeat(mask, 2, axis=1)
+    frame_mask = ops.repeat(mask, STRIDE, axis=1)
 
-    x = layers.Conv1D(config.width, 5, strides=2, padding="same", name="stem")(frames)
-    x = layers.BatchNormalization(name="stem_norm")(x) * fine_mask
+    relative, absolute = frames[:, :, : config.n_mfcc], frames[:, :, config.n_mfcc :]
+    absolute = layers.BatchNormalization(center=False, scale=False, name="absolute_norm")(absolute)
+    absolute = absolute * frame_mask
+    heard = {"relative": [relative], "absolute": [absolute], "both": [relative, absolute]}[config.hears]
+    x = heard[0] if len(heard) == 1 else ops.concatenate(heard, axis=-1)
+
+    x = layers.Conv1D(config.width, 2 * STRIDE, strides=STRIDE, padding="same", name="stem")(x)
+    x = layers.BatchNormalization(name="stem_norm")(x) * mask
     for index in range(config.blocks):
-        if index == 2:
-            x = layers.Conv1D(config.width, 3, strides=2, padding="same", name="down")(x)
-            x = layers.BatchNormalization(name="down_norm")(x) * mask
-        fine = index < 2
-        dilation = 1 if fine else (1, 2, 4)[(index - 2) % 3]
-        x = x + convolve(x, config.kernel, dilation, f"block{index}") * (fine_mask if fine else mask)
+        x = x + convolve(x, config.kernel, (1, 2, 4)[index % 3], f"block{index}") * mask
 
     x = layers.BatchNormalization(name="trunk_norm")(x)
     x = layers.Dense(2 * config.width, activation="relu", name="features")(x)

@@ -63,14 +63,15 @@ def predict_utterance(samples: Floats, rate_hz: int, *, models: str | Path | Non
     return _utterance(audio, model, None)
 
 
-def speech_stretch(mono: Floats, front_end: FrontEnd) -> tuple[Floats, float] | None:
+def speech_stretch(mono: Floats, probability: Floats, front_end: FrontEnd) -> tuple[Floats, float] | None:
     """What the network hears of one utterance: normalised MFCC from the first to the last speech, with a margin.
 
-    Returns the frames, shape (frames, n_mfcc), and the length of the speech in seconds; None where there is none.
+    `probability` is of `callmood.diarize.vad.speech_probability`. Returns the frames, shape (frames, 2 * n_mfcc), and
+    the length of the speech in seconds; None where there is none.
     """
-    from callmood.diarize.vad import speech_probability, speech_regions
+    from callmood.diarize.vad import speech_regions
 
-    regions = speech_regions(speech_probability(mono), duration_s=len(mono) / front_end.rate_hz)
+    regions = speech_regions(probability, duration_s=len(mono) / front_end.rate_hz)
     if len(regions) == 0:
         return None
     start_s, end_s = float(regions[0, 0]), float(regions[-1, 1])
@@ -80,8 +81,11 @@ def speech_stretch(mono: Floats, front_end: FrontEnd) -> tuple[Floats, float] | 
 
 
 def _utterance(audio: Audio, model: EmotionModel, path: Path | None) -> Utterance:
+    from callmood.diarize.vad import speech_probability
+
     probabilities = np.full(len(EMOTIONS), np.nan, dtype=np.float32)
-    heard = speech_stretch(audio.samples.mean(axis=0), model.front_end)
+    mono = audio.samples.mean(axis=0)
+    heard = speech_stretch(mono, speech_probability(mono), model.front_end)
     if heard is not None:
         frames, _ = heard
         probabilities = model.probabilities([frames], [np.array([[0, len(frames)]])])[0][0]

@@ -1,5 +1,5 @@
 """MFCC front end, shared by training and inference."""
 
-from callmood.features.mfcc import FrontEnd, normalize
+from callmood.features.mfcc import FrontEnd, network_input, normalize
 
-__all__ = ["FrontEnd", "normalize"]
+__all__ = ["FrontEnd", "network_input", "normalize"]

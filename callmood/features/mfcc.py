@@ -85,17 +85,31 @@ class FrontEnd:
             yield librosa.feature.mfcc(S=level_db, n_mfcc=self.n_mfcc).T
 
 
-def normalize(mfcc: Floats, reference: Floats) -> Floats:
-    """Mean and variance normalisation of each coefficient.
+def network_input(mfcc: Floats, mean: Floats, std: Floats) -> Floats:
+    """What the emotion network hears: MFCC relative to the speaker, and as they are but for their level.
 
     Parameters
     ----------
     mfcc
         Shape (frames, n_mfcc).
-    reference
-        Shape (any frames, n_mfcc): the frames whose mean and standard deviation are taken, usually all
-        speech of the same speaker in the same call.
+    mean, std
+        Shape (n_mfcc,): of each coefficient over a reference, usually all speech of the same speaker in the same
+        call.
+
+    Returns
+    -------
+    Shape (frames, 2 * n_mfcc), float32: first the coefficients with the reference's mean and variance removed, which
+    tells how this moment differs from the others; then the coefficients themselves, less the mean of C0, which tell of
+    the voice's effort and tone.
     """
+    relative = (mfcc - mean) / np.maximum(std, 1e-3)
+    absolute = np.array(mfcc, dtype=np.float32)
+    absolute[:, 0] -= mean[0]
+    return np.concatenate([relative, absolute], axis=1, dtype=np.float32)
+
+
+def normalize(mfcc: Floats, reference: Floats) -> Floats:
+    """`network_input` of `mfcc`, shape (frames, n_mfcc), against the frames of `reference`, shape (any, n_mfcc)."""
     mean = reference.mean(axis=0, dtype=np.float64)
     std = reference.std(axis=0, dtype=np.float64)
-    return np.asarray((mfcc - mean) / np.maximum(std, 1e-3), dtype=np.float32)
+    return network_input(mfcc, mean, std)
