@@ -18,7 +18,7 @@ from callmood.diarize.channels import ChannelsDiarizer
 from callmood.diarize.engine import engine_for, make_diarizer
 from callmood.diarize.rttm import read_rttm
 from callmood.diarize.turns import join_regions, mark_overlap, of_one_speaker
-from callmood.diarize.vad import STEP, VadSettings, speech_probability, speech_regions
+from callmood.diarize.vad import STEP, VadSettings, speech_probabilities, speech_probability, speech_regions
 from callmood.errors import EngineUnavailableError, ModelError, RecordingError, UsageError
 from callmood.model_files import SPEAKER, verified
 from callmood.types import Audio, Floats, Turn
@@ -141,6 +141,23 @@ def test_one_call_does_not_colour_the_next_and_a_read_only_map_is_read(tmp_path:
     first = speech_probability(samples)
     assert first.max() > 0
     assert speech_probability(mapped).tolist() == first.tolist()
+
+
+def test_recordings_side_by_side_do_not_colour_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vad, "_BLOCK_STEPS", 7)
+    recordings = [
+        low(1.0, 0),
+        silence(0.5),
+        np.concatenate((silence(0.7), low(0.6, 1))),
+        low(0.01, 2),
+        low(0.0, 0),
+    ]
+
+    together = speech_probabilities(recordings)
+
+    for samples, probability in zip(recordings, together, strict=True):
+        assert probability == pytest.approx(speech_probability(samples), abs=1e-6)
+    assert speech_probabilities([]) == []
 
 
 def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:

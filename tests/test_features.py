@@ -63,6 +63,9 @@ def test_digital_silence_is_at_the_floor() -> None:
 
 
 def test_normalize_takes_mean_and_deviation_of_the_reference() -> None:
-    reference = np.array([[0.0], [4.0]], dtype=np.float32)
+    reference = np.array([[0.0, 10.0], [4.0, 30.0]], dtype=np.float32)
 
-    assert normalize(np.array([[6.0]], dtype=np.float32), reference) == pytest.approx(np.array([[2.0]]))
+    # Relative to mean (2, 20) and deviation (2, 10); then as it is, but for the mean of C0.
+    assert normalize(np.array([[6.0, 25.0]], dtype=np.float32), reference) == pytest.approx(
+        np.array([[2.0, 0.5, 4.0, 25.0]])
+    )

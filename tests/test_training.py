@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +23,12 @@ from callmood.metrics import (
 from training.augment import add_noise, lose_packets, reverberate
 from training.conditions import make_condition
 from training.corpora import Clip, read_manifest, speaker_folds
-from training.crossval import Run, Scored, calibrate, cross_temperatures
+from training.crossval import Run, Scored, calibrate, check_apart, cross_temperatures
 from training.data import MAX_FRAMES, Batches, Draw, speech_span
 from training.features import Bank, audio_bank, feature_bank
-from training.splits import HoldOut, write_split
-from training.train import Recipe, fit
+from training.splits import SPLIT, HoldOut, split_record
+from training.train import Recipe, claim_folder, fit
+from training.train import main as train_main
 from training.transitions import best_boundary
 from training.warp import warp_matrices
 
@@ -281,16 +286,57 @@ def test_a_corpus_is_held_out_whole() -> None:
     assert HoldOut.parse("corpus:tess").of(clips).tolist() == [True, False]
 
 
+def record_run(folder: Path, hold_out: str, clips: list[Clip], held_out: list[int]) -> Path:
+    """A run's folder, as far as its records go."""
+    out = np.isin(np.arange(len(clips)), held_out)
+    split = split_record(hold_out, clips, members=np.flatnonzero(~out), held_out=out)
+    folder.mkdir(exist_ok=True)
+    (folder / "recipe.json").write_text('{"seed": 1}')
+    (folder / SPLIT).write_text(json.dumps(split))
+    return folder
+
+
 def test_a_run_that_heard_whom_it_holds_out_is_refused(tmp_path: Path) -> None:
     clips = [clip("a", "s1"), clip("b", "s1")]
-    (tmp_path / "recipe.json").write_text('{"seed": 1}')
-    held_out = np.array([True, False])
 
-    write_split(tmp_path, "random:0/2", clips, members=np.array([1]), held_out=held_out)
-    assert Run.read(tmp_path, clips).held_out.tolist() == [0]
-    write_split(tmp_path, "speakers:0/2", clips, members=np.array([1]), held_out=held_out)
+    assert Run.read(record_run(tmp_path, "random:0/2", clips, [0]), clips).held_out.tolist() == [0]
     with pytest.raises(UsageError, match="was trained on s1"):
-        Run.read(tmp_path, clips)
+        Run.read(record_run(tmp_path, "speakers:0/2", clips, [0]), clips)
+
+
+def test_runs_of_one_seed_that_hold_out_the_same_clip_are_refused(tmp_path: Path) -> None:
+    clips = [clip("a", "s1"), clip("b", "s2"), clip("c", "s3")]
+    runs = [
+        Run.read(record_run(tmp_path / name, "speakers:0/3", clips, held_out), clips)
+        for name, held_out in (("one", [0]), ("two", [1, 2]), ("three", [2]))
+    ]
+
+    check_apart(runs[:2])
+    with pytest.raises(UsageError, match=r"three and .*two"):
+        check_apart(runs)
+
+
+def test_a_folder_holds_one_run(tmp_path: Path) -> None:
+    claim_folder(tmp_path, Recipe(), {"hold_out": "speakers:0/5"})
+    claim_folder(tmp_path, Recipe(), {"hold_out": "speakers:0/5"})
+
+    with pytest.raises(UsageError, match=r"another run, whose split\.json differs"):
+        claim_folder(tmp_path, Recipe(), {"hold_out": "speakers:1/5"})
+    with pytest.raises(UsageError, match=r"another run, whose recipe\.json differs"):
+        claim_folder(tmp_path, Recipe(seed=2), {"hold_out": "speakers:0/5"})
+    (tmp_path / "models").mkdir()
+    with pytest.raises(UsageError, match="finished"):
+        claim_folder(tmp_path, Recipe(), {"hold_out": "speakers:0/5"})
+
+
+@pytest.mark.parametrize("change", ["epoch=3", "draw.warps=0", "seed", "seed=one"])
+def test_a_change_of_no_part_of_the_recipe_is_refused(
+    change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        train_main(["--set", change, "--out", "nowhere"])
+
+    assert f"--set {change}: " in capsys.readouterr().err
 
 
 def test_each_fold_is_calibrated_on_the_others() -> None:
@@ -391,3 +437,31 @@ def test_training_learns_and_goes_on_where_it_was_stopped(tone_clips: list[Clip]
     assert high[0, 2] > 0.8
     # Nobody was angry in training, so nobody is heard as angry.
     assert low[0, 3] < 1e-12
+
+
+def test_training_on_another_backend_makes_the_same_kind_of_model(
+    tone_clips: list[Clip], tmp_path: Path
+) -> None:
+    from callmood.emotion.model import EmotionModel
+
+    with (tmp_path / "crema-d.csv").open("w") as manifest:
+        manifest.write("file,corpus,speaker,emotion\n")
+        manifest.writelines(f"{c.file},crema-d,{c.speaker},{c.emotion}\n" for c in tone_clips)
+    small = ["network.width=16", "network.blocks=2", "versions=2", "epochs=1", "batches_per_epoch=3"]
+    command = [
+        *(sys.executable, "-m", "training.train", "--no-teacher", "--corpora", str(tmp_path)),
+        *("--noise", str(tmp_path), "--cache", str(tmp_path / "cache"), "--jobs", "1"),
+        *("--hold-out", "speakers:0/2", "--out", str(tmp_path / "run")),
+        *(word for change in small for word in ("--set", change)),
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, "KERAS_BACKEND": "torch"}, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    heard = json.loads((tmp_path / "run" / SPLIT).read_text())["speakers_heard"]
+    assert len(heard) == 1
+    model = EmotionModel(tmp_path / "run" / "models")
+    (row,) = model.probabilities([np.zeros((80, 80), dtype=np.float32)], [np.array([[0, 80]])])
+    assert row.sum() == pytest.approx(1.0, abs=1e-5)
+    assert row[0, 0] < 1e-12

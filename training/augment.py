@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from callmood.types import Floats
-
-EVALUATION_FOLD = "5"
-"""ESC clips are named FOLD-...: those of this fold are kept for evaluation."""
-EVALUATION_ROOMS = ("rir4", "impulse_response_0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,31 +20,6 @@ class Acoustics:
 
     noises: tuple[Floats, ...]
     rooms: tuple[Floats, ...]
-
-
-def load_acoustics(folder: Path, *, rate_hz: int, evaluation: bool) -> Acoustics:
-    """Noise and rooms below `folder`: the recordings kept for evaluation, or all others."""
-    import soundfile
-    import soxr
-
-    def read(path: Path) -> Floats:
-        samples, source_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-        return np.asarray(soxr.resample(samples[:, 0], source_rate_hz, rate_hz), dtype=np.float32)
-
-    noises = [
-        path
-        for path in sorted((folder / "esc10").rglob("*.opus"))
-        if (path.name.split("-")[0] == EVALUATION_FOLD) == evaluation
-    ]
-    if not evaluation:
-        noises += sorted(folder.glob("*.wav"))
-    rooms = [
-        path
-        for path in sorted((folder / "rir").glob("*.wav"))
-        if (path.stem in EVALUATION_ROOMS) == evaluation
-    ]
-    loud = [samples for samples in map(read, noises) if float(np.abs(samples).max(initial=0.0)) > 1e-3]
-    return Acoustics(noises=tuple(loud), rooms=tuple(map(read, rooms)))
 
 
 def add_noise(samples: Floats, noise: Floats, *, snr_db: float, rng: np.random.Generator) -> Floats:

@@ -183,7 +183,7 @@ def read_official(corpus: str, folder: Path) -> tuple[list[Clip], dict[str, int]
     """Clips of one of `CORPORA` as its authors publish it, anywhere below `folder`, and counts of those left out.
 
     A clip's `file` is the name that our manifests give it (`crema-d/1001/1001_DFA_ANG_XX.opus`), whatever it is called
-    on the disk: folds, random draws and the names of the teacher's clips then agree with those of the manifests.
+    on the disk: of the same clips, folds, random draws and the teacher's names then agree with those of the manifests.
 
     Raises
     ------

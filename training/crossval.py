@@ -31,6 +31,7 @@ from training.corpora import (
     add_corpus_options,
     clips_from_options,
     label_indices,
+    official_folders,
     speaker_traits,
 )
 from training.evaluate import corpus_figures, score_clips
@@ -68,6 +69,18 @@ class Run:
                 f"{folder}: was trained on {', '.join(sorted(heard))}, whom it claims to hold out."
             )
         return cls(folder, split["hold_out"], recipe["seed"], held_out)
+
+
+def check_apart(runs: Sequence[Run]) -> None:
+    """Raises `UsageError` where two runs of one seed held out the same clip."""
+    taken: dict[tuple[int, int], Path] = {}
+    for run in runs:
+        for index in run.held_out.tolist():
+            other = taken.setdefault((run.seed, index), run.folder)
+            if other != run.folder:
+                raise UsageError(
+                    f"{run.folder} and {other}: held out some of the same clips with the same seed."
+                )
 
 
 @dataclass(frozen=True)
@@ -151,13 +164,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
-    clips = clips_from_options(options)
-    labels = label_indices(clips)
-    traits = speaker_traits({clip.speaker for clip in clips}, options.corpora or SHARED / "corpora")
     try:
+        clips = clips_from_options(options)
         runs = [Run.read(folder, clips) for folder in options.runs]
+        check_apart(runs)
     except (UsageError, OSError) as error:
         parser.error(str(error))
+    labels = label_indices(clips)
+    folders = [options.corpora or SHARED / "corpora", *official_folders(options).values()]
+    traits = speaker_traits({clip.speaker for clip in clips}, *folders)
     by_seed = {seed: [run for run in runs if run.seed == seed] for seed in sorted({run.seed for run in runs})}
     result: dict[str, Any] = {
         "hold_out": {seed: [run.hold_out for run in of_seed] for seed, of_seed in by_seed.items()}

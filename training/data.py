@@ -56,7 +56,8 @@ class Draw:
     stretch: float = 0.15
     """Tempo changes by up to this share either way."""
     warp: float = 0.12
-    """The frequency axis is stretched by up to this share either way (vocal tract length perturbation)."""
+    """The frequency axis of utterances that are normalised alone is stretched by up to this share either way (vocal
+    tract length perturbation)."""
     equalizer: float = 1.0
     """Scale of the random offsets of the spectral envelope."""
     mixup: float = 0.0
@@ -149,7 +150,8 @@ class Batches:
         """First and one-past-last frame of a member's speech in one version."""
         length = len(self.bank.frames[version][self.members[member]])
         start, stop = self._spans[member]
-        return int(start * length), max(1, round(stop * length))
+        first = min(int(start * length), length - 1)
+        return first, max(first + 1, round(stop * length))
 
     def _part(self, version: int, member: int, rng: np.random.Generator) -> _Part:
         length = len(self.bank.frames[version][self.members[member]])

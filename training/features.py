@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from callmood.features import FrontEnd, mfcc
 from training import augment
-from training.augment import Acoustics, draw_line, load_acoustics, pass_through
+from training.acoustics import training_acoustics, training_files
+from training.augment import Acoustics, draw_line, pass_through
 from training.corpora import Clip, load_clip
 
 Half = NDArray[np.float16]
@@ -78,12 +79,14 @@ def audio_bank(
     """
     import joblib
 
+    decisive = [[(clip.file, clip.path.stat().st_size) for clip in clips], rate_hz, versions, seed]
+    heard = [(path.name, path.stat().st_size) for path in training_files(noise)]
     source = hashlib.sha256(Path(str(augment.__file__)).read_bytes()).hexdigest()
-    folder = cache / f"audio-{_key([clip.file for clip in clips], rate_hz, versions, seed, source)}"
+    folder = cache / f"audio-{_key(decisive, heard, source)}"
     if folder.exists():
         return folder
     groups = _by_speaker(clips)
-    acoustics = load_acoustics(noise, rate_hz=rate_hz, evaluation=False)
+    acoustics = training_acoustics(noise, rate_hz=rate_hz)
     results = joblib.Parallel(n_jobs=jobs, verbose=1)(
         joblib.delayed(_speaker_versions)(
             [clips[index] for index in group],

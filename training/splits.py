@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,8 @@ class HoldOut:
     """
 
     protocol: str
-    fold: int
-    folds: int
+    fold: int = 0
+    folds: int = 1
     corpus: str | None = None
 
     @classmethod
@@ -36,7 +35,7 @@ class HoldOut:
         """From the notation above; raises `UsageError`."""
         protocol, _, which = text.partition(":")
         if protocol == "corpus" and which in CORPORA:
-            return cls(protocol=protocol, fold=CORPORA.index(which), folds=len(CORPORA), corpus=which)
+            return cls(protocol=protocol, corpus=which)
         fold, _, folds = which.partition("/")
         if (
             protocol in ("speakers", "random")
@@ -81,19 +80,13 @@ def _random_fold_of_clips(clips: Sequence[Clip], *, folds: int) -> NDArray[np.in
     return fold_of
 
 
-def write_split(
-    out: Path,
-    hold_out: str,
-    clips: Sequence[Clip],
-    *,
-    members: NDArray[np.int64],
-    held_out: NDArray[np.bool_],
-) -> None:
-    """Record in the run's folder what it held out, and whom it heard."""
-    record = {
+def split_record(
+    hold_out: str, clips: Sequence[Clip], *, members: NDArray[np.int64], held_out: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """What a run that trains on `members` says of itself in `SPLIT`."""
+    return {
         "hold_out": hold_out,
         "held_out": [clip.file for clip, out_of_it in zip(clips, held_out, strict=True) if out_of_it],
         "corpora_heard": sorted({clips[index].corpus for index in members}),
         "speakers_heard": sorted({clips[index].speaker for index in members}),
     }
-    (out / SPLIT).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callmood.emotions import EMOTIONS
+from callmood.errors import UsageError
 from callmood.types import Floats
 from training.corpora import Clip, label_indices
 
@@ -43,7 +44,14 @@ def learn_teacher(
     fold_of
         Shape (len(clips),): the fold of each clip's speaker.
     """
-    key = json.dumps([[clip.file for clip in clips], fold_of.tolist(), EMBEDDING_SIZE, "unwhitened"])
+    if not activations.is_file():
+        raise UsageError(
+            f"{activations}: not there; name the teacher's activations with --teacher, or do without with --no-teacher."
+        )
+    source = hashlib.sha256(activations.read_bytes()).hexdigest()
+    key = json.dumps(
+        [[(clip.file, clip.emotion) for clip in clips], fold_of.tolist(), EMBEDDING_SIZE, source]
+    )
     stored = cache / f"teacher-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not stored.exists():
         teacher = _learn(clips, activations, fold_of)
@@ -65,6 +73,11 @@ def _learn(clips: Sequence[Clip], activations: Path, fold_of: NDArray[np.int64])
         layers = np.concatenate([arrays["layer6_mean"], arrays["layer8_mean"]], axis=1).astype(np.float32)
     rows = np.array([row_of.get(clip.file, -1) for clip in clips])
     known = rows >= 0
+    if known.sum() < 2 * EMBEDDING_SIZE or len(np.unique(fold_of[known])) < 2:
+        raise UsageError(
+            f"{activations}: holds {known.sum()} of the training clips, of {len(np.unique(fold_of[known]))} folds of "
+            "speakers, which is too few to learn from; train with --no-teacher."
+        )
     labels = label_indices(clips)
     probabilities = np.full((len(clips), len(EMOTIONS)), np.nan, dtype=np.float32)
     for fold in np.unique(fold_of):

@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from callmood.emotion.network import NetworkConfig, build_network
 from callmood.emotions import EMOTIONS
+from callmood.errors import CallmoodError, UsageError
 from callmood.features import FrontEnd, normalize
 from callmood.model_files import WEIGHTS
 from callmood.types import Floats
@@ -23,11 +24,13 @@ from training.corpora import CORPORA, SHARED, Clip, add_corpus_options, clips_fr
 from training.data import Batches, Draw, collate, speech_span
 from training.export import write_models
 from training.features import Bank, audio_bank, feature_bank
-from training.splits import HoldOut, fold_of_clips, write_split
+from training.splits import SPLIT, HoldOut, fold_of_clips, split_record
 from training.teacher import Teacher, learn_teacher
 
 log = logging.getLogger("training")
 
+RECIPE = "recipe.json"
+"""What a run records of its recipe."""
 TEACHER_FOLDS = 5
 """Folds over the training speakers by which the teacher tells of clips that it was not fitted to."""
 
@@ -159,6 +162,8 @@ def fit(
     student.fit(
         dataset,
         epochs=recipe.epochs,
+        # They come in random order already, and in the same when a stopped run goes on.
+        shuffle=False,
         verbose="auto" if sys.stdout.isatty() else 2,
         callbacks=[
             Next(),
@@ -169,7 +174,7 @@ def fit(
     )
     never_answer(network, sorted(set(range(len(EMOTIONS))) - set(label_indices(clips).tolist())))
     models = out / "models"
-    models.mkdir(exist_ok=True)
+    models.mkdir(parents=True, exist_ok=True)
     network.save_weights(models / WEIGHTS)
     corpora = {clip.corpus for clip in clips}
     write_models(models, weights=models / WEIGHTS, recipe=asdict(recipe), corpora=corpora, temperature=1.0)
@@ -229,13 +234,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
+    try:
+        train(options, recipe_of(options))
+    except CallmoodError as error:
+        parser.error(str(error))
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    """The recipe that the options ask for; raises `UsageError` where --set names no part of it."""
     recipe = replace(QUICK if options.quick else Recipe(), seed=options.seed)
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
     for change in options.set:
         name, _, value = change.partition("=")
-        recipe = changed(recipe, name.split("."), json.loads(value))
+        try:
+            recipe = changed(recipe, name.split("."), json.loads(value))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"--set {change}: {error}; write NAME=VALUE with a part of the recipe and a JSON value."
+            ) from error
+    return recipe
+
+
+def train(options: argparse.Namespace, recipe: Recipe) -> None:
+    """From the command line's options to a folder with a trained model."""
+    hold_out = HoldOut.parse(options.hold_out) if options.hold_out else None
     clips = clips_from_options(options)
+    wanted = np.array([clip.corpus in (options.corpus or CORPORA) for clip in clips])
+    held_out = np.zeros(len(clips), dtype=bool) if hold_out is None else wanted & hold_out.of(clips)
+    members = np.flatnonzero(wanted & ~held_out)
+    if not len(members) or (hold_out is not None and not held_out.any()):
+        raise UsageError(
+            f"--hold-out {options.hold_out}: leaves {len(members)} clips to train on and {held_out.sum()} held out; "
+            "name another split, or other corpora."
+        )
+    claim_folder(
+        options.out,
+        recipe,
+        split_record(options.hold_out or "nothing", clips, members=members, held_out=held_out),
+    )
     audio = audio_bank(
         clips,
         rate_hz=recipe.front_end.rate_hz,
@@ -246,9 +283,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs=options.jobs,
     )
     bank = feature_bank(clips, audio, front_end=recipe.front_end, jobs=options.jobs)
-    wanted = np.array([clip.corpus in (options.corpus or CORPORA) for clip in clips])
-    held_out = wanted & (HoldOut.parse(options.hold_out).of(clips) if options.hold_out else False)
-    members = np.flatnonzero(wanted & ~held_out)
     teacher = None
     if not options.no_teacher:
         teacher = learn_teacher(
@@ -257,13 +291,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             fold_of=fold_of_clips(clips, folds=TEACHER_FOLDS)[members],
             cache=options.cache,
         )
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_split(options.out, options.hold_out or "nothing", clips, members=members, held_out=held_out)
-    (options.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
     network = fit(bank, members, teacher, recipe, options.out)
     report_recall(network, bank, members, "training clips")
     if held_out.any():
         report_recall(network, bank, np.flatnonzero(held_out), "held out")
+
+
+def claim_folder(out: Path, recipe: Recipe, split: Mapping[str, Any]) -> None:
+    """Record in a run's folder what it does; raises `UsageError` where it holds another run, or a finished one."""
+    records = {RECIPE: asdict(recipe), SPLIT: split}
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / "models").exists():
+        raise UsageError(f"{out}: holds a finished run; name a new folder with --out.")
+    for name, record in records.items():
+        text = json.dumps(record, indent=1) + "\n"
+        if (out / name).exists() and (out / name).read_text(encoding="utf-8") != text:
+            raise UsageError(f"{out}: holds another run, whose {name} differs; name a new folder with --out.")
+        (out / name).write_text(text, encoding="utf-8")
 
 
 def report_recall(network: Any, bank: Bank, members: NDArray[np.int64], title: str) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from callmood.diarize.vad import speech_probabilities, speech_regions
 from callmood.emotion.model import EmotionModel
 from callmood.emotions import EMOTIONS
+from callmood.errors import UsageError
 from callmood.features import FrontEnd, normalize
 from callmood.metrics import interval_95
 from callmood.types import Floats
@@ -37,7 +38,7 @@ GAP_S = 0.1
 def draw_pairs(
     clips: Sequence[Clip], members: NDArray[np.int64], *, per_speaker: int, seed: int
 ) -> list[tuple[Clip, Clip]]:
-    """Pairs of clips of one speaker with different emotions."""
+    """Pairs of clips of one speaker with different emotions, of each speaker who has such."""
     rng = np.random.default_rng(seed)
     pairs = []
     by_speaker: dict[str, list[Clip]] = {}
@@ -45,6 +46,8 @@ def draw_pairs(
         by_speaker.setdefault(clips[index].speaker, []).append(clips[index])
     for speaker in sorted(by_speaker):
         own = by_speaker[speaker]
+        if len({clip.emotion for clip in own}) < 2:
+            continue
         for _ in range(per_speaker):
             first = own[int(rng.integers(len(own)))]
             others = [clip for clip in own if clip.emotion != first.emotion]
@@ -119,17 +122,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_corpus_options(parser)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    clips = clips_from_options(options)
+    try:
+        clips = clips_from_options(options)
+        runs = [Run.read(folder, clips) for folder in options.runs]
+    except (UsageError, OSError) as error:
+        parser.error(str(error))
     pairs: list[tuple[Clip, Clip]] = []
     errors_s, wrong = [], []
-    for folder in options.runs:
-        run = Run.read(folder, clips)
+    for run in runs:
         own = draw_pairs(clips, run.held_out, per_speaker=options.per_speaker, seed=0)
-        found = score_pairs(own, EmotionModel(folder / "models"))
+        found = score_pairs(own, EmotionModel(run.folder / "models"))
         pairs += own
         errors_s.append(found[0])
         wrong.append(found[1])
-        log.info("%s: %d pairs, median error %.2f s", folder, len(own), float(np.median(found[0])))
+        log.info("%s: %d pairs, median error %.2f s", run.folder, len(own), float(np.median(found[0])))
     result = corpus_results(pairs, np.concatenate(errors_s), np.concatenate(wrong))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -46,7 +46,7 @@ class EmotionModel:
                 # Keras only warns of a layer that finds no weights, and leaves it random.
                 warnings.simplefilter("error", UserWarning)
                 self._network.load_weights(weights)
-        except (TypeError, ValueError, UserWarning) as error:
+        except (TypeError, ValueError, KeyError, UserWarning) as error:
             raise ModelError(
                 f"{weights}: not weights of this version's network; use models made for this version."
             ) from error
@@ -57,7 +57,7 @@ class EmotionModel:
         Parameters
         ----------
         stretches
-            Normalised MFCC of each stretch, shape (frames, n_mfcc).
+            What the network hears of each stretch, shape (frames, 2 * n_mfcc); see `callmood.features.network_input`.
         spans
             For each stretch, shape (n, 2): first and one-past-last frame of each span.
 

@@ -95,5 +95,5 @@ def build_network(config: NetworkConfig) -> Any:
 
 
 def pad_frames(mfcc: Floats, n_frames: int) -> Floats:
-    """`mfcc`, shape (frames, n_mfcc), with zero rows added up to `n_frames`."""
+    """`mfcc`, shape (frames, inputs), with zero rows added up to `n_frames`."""
     return np.pad(mfcc, ((0, n_frames - len(mfcc)), (0, 0)))

@@ -79,7 +79,7 @@ class Validation:
     skipped: int
     """Stretches labelled with something other than the seven emotions."""
     unknown: int
-    """Rows about calls that the database does not hold."""
+    """Labels (of stretches, and of whole calls) about calls that the database does not hold."""
     not_reproduced: int
     """Calls whose escalations, found again from what the database holds, are others than those it holds."""
     emotions: EmotionFigures | None
