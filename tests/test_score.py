@@ -60,12 +60,12 @@ def test_a_turn_shorter_than_a_window_is_one_window(ramp) -> None:
 
 def test_windows_hold_what_was_said_in_them(ramp) -> None:
     scores = score_turns([turn(0.0, 4.0)], ramp, StandInModel(), wanted=lambda _: True)
-    # The ramp over 4.3 s, the margin included, normalised: (t - 2.15) / (4.3 / sqrt(12)); windows are centred on
+    # The ramp over 4.5 s, the margin included, normalised: (t - 2.25) / (4.5 / sqrt(12)); windows are centred on
     # 1, 1.5, 2, 2.5 and 3 s.
-    deviation = 4.3 / np.sqrt(12)
+    deviation = 4.5 / np.sqrt(12)
 
     assert scores.windows[:, 1] == pytest.approx(
-        [(t - 2.15) / deviation for t in (1, 1.5, 2, 2.5, 3)], abs=0.01
+        [(t - 2.25) / deviation for t in (1, 1.5, 2, 2.5, 3)], abs=0.01
     )
 
 
@@ -83,8 +83,8 @@ def test_the_model_never_sees_a_turn_that_is_not_wanted(ramp) -> None:
 
     scores = score_turns(turns, ramp, model, wanted=lambda t: t.role == "customer")
 
-    # 3 s and the margin of 0.3 s after it; before it, the other party's turn leaves none.
-    assert [len(stretch) for stretch in model.stretches] == [264]
+    # 3 s and the margin of 0.5 s after it; before it, the other party's turn leaves none.
+    assert [len(stretch) for stretch in model.stretches] == [280]
     assert np.isnan(scores.turns[0]).all()
 
 
@@ -94,8 +94,8 @@ def test_margins_end_where_another_turn_of_the_channel_begins(ramp) -> None:
 
     score_turns(turns, ramp, model, wanted=lambda t: t.speaker == "S1")
 
-    # From 0.7 to 2.1 s, and from 4.7 to 6.3 s.
-    assert [len(stretch) for stretch in model.stretches] == [112, 128]
+    # From 0.5 to 2.1 s, and from 4.5 to 6.5 s.
+    assert [len(stretch) for stretch in model.stretches] == [128, 160]
 
 
 def test_nothing_wanted_gives_empty_scores(ramp) -> None:
