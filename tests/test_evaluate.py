@@ -178,7 +178,7 @@ def test_noise_that_training_may_have_heard_is_never_used(tmp_path: Path) -> Non
     sound(tmp_path / "ESC-50" / "audio" / "5-9032-A-0.wav", 0.6)
     sound(tmp_path / "ESC-50" / "audio" / "4-9032-A-0.wav", 0.7)
 
-    assert levels(read_noises(tmp_path, rate_hz=RATE_HZ)) == [0.6, 0.2]
+    assert levels(read_noises(tmp_path, rate_hz=RATE_HZ)) == [0.7, 0.6, 0.2]
     assert levels(read_noises(tmp_path / "ESC-50", rate_hz=RATE_HZ)) == [0.7, 0.6]
     assert levels(read_noises(tmp_path / "esc10", rate_hz=RATE_HZ)) == [0.2]
     assert levels(read_rooms(tmp_path, rate_hz=RATE_HZ)) == [0.5]
@@ -204,6 +204,7 @@ def test_noise_of_an_own_folder_is_added_at_the_ratio_asked_for(tmp_path: Path) 
 
 def test_recordings_that_are_missing_are_an_error(tmp_path: Path) -> None:
     sound(tmp_path / "ours" / "rir" / "rir1.wav", 0.1)
+    sound(tmp_path / "ours" / "noise1.wav", 0.1)
     sound(tmp_path / "esc10" / "1-100032-A.wav", 0.1)
     (tmp_path / "empty").mkdir()
 

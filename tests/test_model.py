@@ -27,7 +27,7 @@ def model() -> EmotionModel:
 
 
 def frames(n: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(n, 40)).astype(np.float32)
+    return np.random.default_rng(seed).normal(size=(n, 80)).astype(np.float32)
 
 
 def test_every_shipped_file_is_recorded_and_unchanged() -> None:
