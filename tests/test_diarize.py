@@ -156,7 +156,7 @@ def test_recordings_side_by_side_do_not_colour_one_another(monkeypatch: pytest.M
     together = speech_probabilities(recordings)
 
     for samples, probability in zip(recordings, together, strict=True):
-        assert probability == pytest.approx(speech_probability(samples), abs=1e-6)
+        np.testing.assert_allclose(probability, speech_probability(samples), atol=1e-6)
     assert speech_probabilities([]) == []
 
 
