@@ -36,7 +36,7 @@ from training.corpora import (
 )
 from training.evaluate import corpus_figures, score_clips
 from training.export import write_models
-from training.splits import SPLIT
+from training.splits import RECIPE, SPLIT
 
 log = logging.getLogger("training")
 
@@ -58,7 +58,7 @@ class Run:
     def read(cls, folder: Path, clips: Sequence[Clip]) -> Run:
         """Raises `UsageError` where the run heard a speaker that it claims to hold out."""
         split = json.loads((folder / SPLIT).read_text(encoding="utf-8"))
-        recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        recipe = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
         wanted = set(split["held_out"])
         held_out = np.array([i for i, clip in enumerate(clips) if clip.file in wanted], dtype=np.int64)
         if len(held_out) != len(wanted) or not wanted:
@@ -207,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_models(
             options.models,
             weights=options.ship / "models" / WEIGHTS,
-            recipe=json.loads((options.ship / "recipe.json").read_text(encoding="utf-8")),
+            recipe=json.loads((options.ship / RECIPE).read_text(encoding="utf-8")),
             corpora=json.loads((options.ship / SPLIT).read_text(encoding="utf-8"))["corpora_heard"],
             temperature=result["temperature"],
         )

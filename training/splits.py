@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from callmood.errors import UsageError
 from training.corpora import CORPORA, Clip, speaker_folds
 
+RECIPE = "recipe.json"
+"""What a run records of its recipe."""
 SPLIT = "split.json"
 """What a run records of the clips that it held out."""
 

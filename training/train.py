@@ -24,13 +24,11 @@ from training.corpora import CORPORA, SHARED, Clip, add_corpus_options, clips_fr
 from training.data import Batches, Draw, collate, speech_span
 from training.export import write_models
 from training.features import Bank, audio_bank, feature_bank
-from training.splits import SPLIT, HoldOut, fold_of_clips, split_record
+from training.splits import RECIPE, SPLIT, HoldOut, fold_of_clips, split_record
 from training.teacher import Teacher, learn_teacher
 
 log = logging.getLogger("training")
 
-RECIPE = "recipe.json"
-"""What a run records of its recipe."""
 TEACHER_FOLDS = 5
 """Folds over the training speakers by which the teacher tells of clips that it was not fitted to."""
 
