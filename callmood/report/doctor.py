@@ -151,25 +151,23 @@ def _is_cached(hub_id: str) -> bool:
 
 
 def _models(settings: Settings) -> Iterator[Check]:
-    from callmood.model_files import NEEDED, describe_models
+    from callmood.model_files import describe_set
 
     try:
-        files = describe_models(settings.models)
+        files = describe_set(settings.models)
     except CallmoodError as error:
         yield Check(name="models", state="problem", found=str(error))
         return
     for file in files:
+        matches = "SHA-256 matches" if file.ok else "missing or changed: SHA-256 differs"
         yield Check(
             name=f"model {file.name}",
             state="ok" if file.ok else "problem",
-            found=(
-                f"{file.path}, {'SHA-256 matches' if file.ok else 'missing or changed: SHA-256 differs'}; "
-                f"licence: {file.licence}"
-            ),
+            found=file.state
+            if file.state == "not recorded"
+            else f"{file.path}, {matches}; licence: {file.licence}",
             advice=None if file.ok else _OTHER_MODELS,
         )
-    for name in sorted(set(NEEDED) - {file.name for file in files}):
-        yield Check(name=f"model {name}", state="problem", found="not recorded", advice=_OTHER_MODELS)
 
 
 def _database(settings: Settings) -> Check:
