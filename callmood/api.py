@@ -12,7 +12,7 @@ from callmood.settings import load_settings
 if TYPE_CHECKING:
     from callmood.emotion.utterance import Utterance
     from callmood.results.schema import Connection
-    from callmood.types import Floats
+    from callmood.types import Floats, Turn
     from callmood.validation.result import Validation
 
 
@@ -76,6 +76,26 @@ def classify(paths: Sequence[str | Path], *, models: str | Path | None = None) -
     from callmood.emotion.utterance import classify_file
 
     return [classify_file(Path(path), models=models) for path in paths]
+
+
+def find_turns(path: str | Path, **settings: Any) -> tuple[Turn, ...]:
+    """Who speaks when in one file, without a database and without emotions.
+
+    Parameters
+    ----------
+    path
+        A recording.
+    settings
+        Fields of `callmood.settings.Settings`, such as `diarizer="builtin"` or `speakers="auto"`.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do; `RecordingError` where the file cannot be read.
+    """
+    from callmood.pipeline import find_turns as turns_of_file
+
+    return turns_of_file(Path(path), load_settings(settings).settings)
 
 
 def validate(

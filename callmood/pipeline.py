@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.decode import decode
-from callmood.diarize.engine import Diarizer, engine_for, make_diarizer
+from callmood.decode import decode, decode_file
+from callmood.diarize.engine import Diarizer, engine_for, make_diarizer, turns_and_audio
 from callmood.diarize.turns import mixed, of_one_speaker
+from callmood.diarize.vad import RATE_HZ
 from callmood.emotion.score import ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.settings import Settings
@@ -43,17 +45,38 @@ def load_engines(settings: Settings) -> Engines:
 
     use_device(settings.device)
     return Engines(
-        diarizer=make_diarizer(
-            settings.diarizer,
-            speakers=settings.speaker_count,
-            pyannote_pipeline=settings.pyannote_pipeline,
-            device=settings.device,
-            models=settings.models,
-        ),
+        diarizer=load_diarizer(settings),
         model=EmotionModel(settings.models),
         emotion_for=settings.emotion_for,
         escalation=EscalationRule(threshold_s=settings.escalation_threshold),
     )
+
+
+@lru_cache(maxsize=1)
+def load_diarizer(settings: Settings) -> Diarizer:
+    """The diarizer that some settings ask for, loaded once per process.
+
+    Raises
+    ------
+    ModelError, EngineUnavailableError
+    """
+    return make_diarizer(
+        settings.diarizer,
+        speakers=settings.speaker_count,
+        pyannote_pipeline=settings.pyannote_pipeline,
+        device=settings.device,
+        models=settings.models,
+    )
+
+
+def find_turns(path: Path, settings: Settings) -> tuple[Turn, ...]:
+    """The turns of one file, without its emotions; raises `RecordingError` where it cannot be read."""
+    audio = decode_file(path, rate_hz=RATE_HZ)
+    try:
+        turns, _ = turns_and_audio(load_diarizer(settings), audio)
+    except RecordingError as error:
+        raise RecordingError(f"{printable(path)}: {error}") from error
+    return turns
 
 
 def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
@@ -87,8 +110,7 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
     if party is not None:
         audio = mixed(audio)
     diarizer = engine_for(engines.diarizer, audio)
-    audio = audio if diarizer.by_channel else mixed(audio)
-    turns = diarizer(audio)
+    turns, audio = turns_and_audio(diarizer, audio)
     if party is not None:
         turns = tuple(replace(turn, role=party) for turn in of_one_speaker(turns))
     elif audio.channels == 2:

@@ -29,7 +29,7 @@ from callmood.cli.show import bar_of
 from callmood.errors import DatabaseBusyError, RecordingError
 from callmood.results.store import Store
 from callmood.run import Progress, RunSummary
-from callmood.types import CallResult
+from callmood.types import CallResult, Turn
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -86,7 +86,7 @@ def test_version(run: Run) -> None:
 def test_every_command_and_option_has_a_help_text() -> None:
     program: Any = typer.main.get_command(app)
     assert set(program.commands) == {
-        *("analyze", "report", "show", "sql", "classify", "config", "doctor", "validate", "models")
+        *("analyze", "report", "show", "sql", "classify", "config", "doctor", "validate", "models", "diarize")
     }
     for name, command in program.commands.items():
         assert command.help, name
@@ -654,6 +654,37 @@ def test_classify_names_emotions_and_reports_files_that_fail(
     assert (silent["emotion"], silent["confidence"], silent["p_angry"]) == (None, None, None)
     assert run("classify", "angry.wav", "--models", "folder")[0] == 0
     assert "no speech" in run("classify", *files)[1]
+
+
+def test_diarize_prints_turns_and_rttm_and_reports_files_that_fail(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_turns(path: str, **settings: Any) -> tuple[Turn, ...]:
+        assert settings["speakers"] == "auto"
+        if path == "bad.wav":
+            raise RecordingError("bad.wav: no audio.")
+        return (Turn(speaker="S2", channel=1, start_s=0.5, end_s=2.0, overlap_s=0.25),)
+
+    monkeypatch.setattr(callmood, "find_turns", find_turns)
+    files = ("my call.wav", "bad.wav", "--speakers", "auto")
+    code, out, err = run("diarize", *files, "--json")
+    assert (code, err) == (3, "callmood: bad.wav: no audio.\n")
+    assert json.loads(out) == [
+        {
+            "path": "my call.wav",
+            "speaker": "S2",
+            "channel": 1,
+            "start_s": 0.5,
+            "end_s": 2.0,
+            "overlap_s": 0.25,
+            "confidence": None,
+        }
+    ]
+    assert run("diarize", *files, "--rttm")[1] == ("SPEAKER my_call 2 0.500 1.500 <NA> <NA> S2 <NA> <NA>\n")
+    assert run("diarize", files[0], "--speakers", "auto")[0] == 0
+    code, out, err = run("diarize", *files, "--rttm", "--csv")
+    assert (code, out) == (2, "")
+    assert "exclude one another" in err
 
 
 def test_config_says_where_each_setting_comes_from(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ from typer.core import TyperCommand
 
 import callmood
 from callmood.cli import options as opt
-from callmood.cli.output import Format, chosen_format, say, write, write_json
-from callmood.errors import CallmoodError, Exit, UsageError
+from callmood.cli.output import Format, chosen_format, emit, say, write, write_json
+from callmood.errors import CallmoodError, Exit, RecordingError, UsageError
 from callmood.settings import load_settings
 
 EXIT_CODES = """\
@@ -228,6 +228,48 @@ def classify(
     output = chosen_format(as_json=as_json, as_csv=as_csv)
     table, errors = classify_each(files, models=load_settings({"models": models}).settings.models)
     write(table, output, UTTERANCES)
+    for error in errors:
+        say(f"callmood: {error}")
+    raise typer.Exit(Exit.SOME_FAILED if errors else Exit.OK)
+
+
+@app.command()
+def diarize(
+    files: Annotated[list[str], typer.Argument(metavar="FILES", help="Recordings.")],
+    as_rttm: Annotated[
+        bool,
+        typer.Option(
+            "--rttm",
+            help="Print RTTM; each file is named without its extension, and spaces in names become `_`.",
+        ),
+    ] = False,
+    as_json: opt.AsJson = False,
+    as_csv: opt.AsCsv = False,
+    diarizer: opt.Diarizer = None,
+    speakers: opt.Speakers = None,
+    pyannote_pipeline: opt.PyannotePipeline = None,
+    device: opt.Device = None,
+    models: opt.Models = None,
+) -> None:
+    """Tell who speaks when, without a database and without emotions."""
+    from callmood.cli.diarize import rttm_of_each, turns_of_each
+    from callmood.cli.layouts import TURNS_OF_FILES
+
+    if as_rttm and (as_json or as_csv):
+        raise UsageError("--rttm, --json and --csv exclude one another; give one of them.")
+    output = chosen_format(as_json=as_json, as_csv=as_csv)
+    given = {
+        "diarizer": diarizer,
+        "speakers": speakers,
+        "pyannote_pipeline": pyannote_pipeline,
+        "device": device,
+        "models": models,
+    }
+    errors: list[RecordingError] = []
+    if as_rttm:
+        emit(rttm_of_each(files, given, errors))
+    else:
+        write(turns_of_each(files, given, errors), output, TURNS_OF_FILES, empty="no speech")
     for error in errors:
         say(f"callmood: {error}")
     raise typer.Exit(Exit.SOME_FAILED if errors else Exit.OK)

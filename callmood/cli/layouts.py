@@ -155,6 +155,14 @@ UTTERANCES = [
     Field(heading="speech", show=_number("speech_s", ".1f"), number=True),
 ]
 
+TURNS_OF_FILES = [
+    Field(heading="path", show=_column("path")),
+    Field(heading="speaker", show=_column("speaker")),
+    Field(heading="start", show=_number("start_s", ".2f"), number=True),
+    Field(heading="end", show=_number("end_s", ".2f"), number=True),
+    Field(heading="overlap", show=_number("overlap_s", ".2f"), number=True),
+]
+
 SETTINGS = [
     Field(heading="setting", show=_column("name")),
     Field(heading="value", show=_column("value")),

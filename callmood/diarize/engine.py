@@ -7,6 +7,7 @@ from typing import Protocol
 
 from callmood.diarize.builtin import BuiltinDiarizer
 from callmood.diarize.channels import ChannelsDiarizer
+from callmood.diarize.turns import mixed
 from callmood.errors import UsageError
 from callmood.settings import DIARIZERS
 from callmood.types import Audio, Turn
@@ -71,6 +72,13 @@ class AutoDiarizer:
 
     def __call__(self, audio: Audio) -> tuple[Turn, ...]:
         return engine_for(self, audio)(audio)
+
+
+def turns_and_audio(diarizer: Diarizer, audio: Audio) -> tuple[tuple[Turn, ...], Audio]:
+    """The turns of a call, and the audio whose rows are their channels: mixed where the engine hears one."""
+    engine = engine_for(diarizer, audio)
+    heard = audio if engine.by_channel else mixed(audio)
+    return engine(heard), heard
 
 
 def engine_for(diarizer: Diarizer, audio: Audio) -> Diarizer:
