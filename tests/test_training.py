@@ -24,9 +24,10 @@ from training.augment import add_noise, lose_packets, reverberate
 from training.conditions import make_condition
 from training.corpora import Clip, read_manifest, speaker_folds
 from training.crossval import Run, Scored, calibrate, check_apart, cross_temperatures
-from training.data import MAX_FRAMES, Batches, Draw, speech_span
+from training.data import LABELLED, MAX_FRAMES, Batches, Draw, speech_span
 from training.features import Bank, audio_bank, feature_bank
 from training.splits import SPLIT, HoldOut, split_record
+from training.teacher import Tracks
 from training.train import Recipe, claim_folder, fit
 from training.train import main as train_main
 from training.transitions import best_boundary
@@ -169,12 +170,18 @@ def bank() -> Bank:
     )
 
 
+def ramps(clips: int) -> Tracks:
+    """The time itself, in seconds, in steps of 0.1 s of 2.5 s: the mean over a span is its middle."""
+    ramp = np.arange(0.05, 2.5, 0.1, dtype=np.float32)[:, None]
+    return Tracks.of_steps([ramp] * clips, step_s=0.1)
+
+
 def batches_of(bank: Bank, members: list[int], draw: Draw) -> Batches:
     return Batches(
         bank=bank,
         members=np.array(members),
         targets=np.eye(7, dtype=np.float32)[[1, 2]][members],
-        embeddings=np.zeros((len(members), 3), dtype=np.float32),
+        embeddings=ramps(len(members)),
         batch_size=8,
         batches_per_epoch=6,
         draw=draw,
@@ -198,8 +205,8 @@ def test_batches_are_repeatable_and_hold_only_their_members(bank: Bank) -> None:
 
     assert (frames == again).all()
     assert other.shape != frames.shape or (other != frames).any()
-    assert targets.shape == (8, 2, 7)
-    assert (targets == np.eye(7)[2]).all()
+    assert targets.shape == (8, LABELLED + Draw().details, 7)
+    assert (targets[:, :LABELLED] == np.eye(7)[2]).all()
     assert frames.shape[0] == 8
     assert frames.shape[1] == spans.shape[2] * 4
     assert (frames[spans.max(axis=1).repeat(4, axis=1) == 0] == 0).all()
@@ -225,11 +232,36 @@ def test_joined_utterances_are_two_spans_that_meet(bank: Bank) -> None:
     )
     (_, spans), targets, _ = batches_of(one_speaker, [0, 1], Draw(joined=1)).batch(0, 1)
 
-    assert (spans.sum(axis=1) >= spans.max(axis=1)).all()
-    for first, second in spans:
+    assert (spans[:, :LABELLED].sum(axis=1) >= spans.max(axis=1)).all()
+    for first, second in spans[:, :LABELLED]:
         # They share the step that the boundary lies in, at most.
         assert 0 <= np.flatnonzero(first)[-1] - np.flatnonzero(second)[0] + 1 <= 1
-    assert {tuple(pair.argmax(axis=1)) for pair in targets} <= {(1, 1), (1, 2), (2, 1), (2, 2)}
+    assert {tuple(pair.argmax(axis=1)) for pair in targets[:, :LABELLED]} <= {(1, 1), (1, 2), (2, 1), (2, 2)}
+
+
+def test_the_teacher_is_asked_for_the_very_stretch_that_a_span_covers(bank: Bank) -> None:
+    """Whatever the tempo: the middle of a span, in seconds of the clip."""
+    (_, spans), _, embeddings = batches_of(
+        bank, [0], Draw(**{**vars(PLAIN), "stretch": 0.15, "clean": 0.5})
+    ).batch(0, 1)
+
+    whole, details = embeddings[:, 0, 0], embeddings[:, LABELLED:, 0]
+    # The speech lies between 0.625 and 1.875 s, and as much of the margins as was drawn is heard.
+    assert (np.abs(whole - 1.25) <= 0.35 / 2 + 0.02).all()
+    for row, of_clip, found in zip(spans, whole, details, strict=True):
+        steps = np.arange(row.shape[1])
+        middles = [steps[span == 1].mean() for span in row]
+        shift = found - of_clip
+        expected = 0.05 * (np.array(middles[LABELLED:]) - middles[0])
+        # A fifth: the tempo, and that spans begin and end in the middle of the network's steps.
+        assert shift == pytest.approx(expected, rel=0.2, abs=0.06)
+
+
+def test_what_is_known_of_no_clip_is_not_a_number(bank: Bank) -> None:
+    batches = batches_of(bank, [0, 1], Draw())
+    batches.embeddings = Tracks.unknown(2)
+
+    assert np.isnan(batches.batch(0, 1)[2]).all()
 
 
 def test_examples_of_a_batch_are_of_similar_length(bank: Bank) -> None:

@@ -14,6 +14,7 @@ from callmood.features import network_input
 from callmood.types import Floats
 from training.corpora import label_indices
 from training.features import Bank
+from training.teacher import Tracks
 from training.warp import warp_matrices
 
 TRIM_DB = 30.0
@@ -24,6 +25,10 @@ MAX_FRAMES = 400
 """Longest example: 5 s."""
 MARGIN_FRAMES = 28
 """Longest silence before and after the speech: 0.35 s."""
+LABELLED = 2
+"""Spans of an example that bear a label."""
+DETAIL_FRAMES = (32, 64)
+"""Shortest and longest window in which only the teacher's embedding is to be matched: 0.4 to 0.8 s."""
 CORPUS_WEIGHT = {"crema-d": 1.0, "ravdess": 2.0, "tess": 0.4, "savee": 2.0}
 """How often a clip is drawn, relative to others: many speakers count for more than many clips."""
 EQUALIZER_STD = np.array([0.0, 13.0, 9.0, 7.0, 5.0, 4.0], dtype=np.float32)
@@ -62,6 +67,8 @@ class Draw:
     """Scale of the random offsets of the spectral envelope."""
     mixup: float = 0.0
     """Share of the batches whose examples are mixed in pairs (Zhang et al. 2018)."""
+    details: int = 3
+    """Short windows of each example in which only the teacher's embedding is to be matched."""
     masks: int = 2
     """Stretches of time that are hidden, and coefficients with them (SpecAugment, Park et al. 2019)."""
 
@@ -94,7 +101,8 @@ class Batches:
     """Random training batches over some clips of a bank; batch b of epoch e is always the same.
 
     The examples of an epoch are sorted by length into batches, so that little of a batch is padding. Every
-    example has two spans: all of it and a random window, or the two utterances that it joins.
+    example has two spans with a label, all of it and a random window or the two utterances that it joins, and
+    `draw.details` short windows in which only the teacher's embedding is to be matched.
     """
 
     bank: Bank
@@ -102,8 +110,8 @@ class Batches:
     """Indices into `bank.clips` of the clips to train on."""
     targets: Floats
     """Shape (len(members), 7)."""
-    embeddings: Floats
-    """Shape (len(members), d): what the auxiliary head is to match; rows may be NaN (not known)."""
+    embeddings: Tracks
+    """Of each member: what the auxiliary head is to match."""
     batch_size: int
     batches_per_epoch: int
     draw: Draw
@@ -222,21 +230,29 @@ class Batches:
     def batch(self, epoch: int, index: int) -> tuple[tuple[Floats, Floats], Floats, Floats]:
         """(frames, spans), targets, embeddings of one batch; see `callmood.emotion.network`.
 
-        Targets have the shape (batch, 2, 7) and embeddings (batch, 2, d): one row for each span.
+        Targets have the shape (batch, spans, 7) and embeddings (batch, spans, d), NaN where the teacher knows nothing;
+        the targets of the last `draw.details` are zero.
         """
         if epoch != self._epoch:
             self.plan(epoch)
         rng = np.random.default_rng((self.seed, epoch, index))
         examples = self._plan[index]
+        stretches = [self._spans_of(example, rng) for example in examples]
         frames, spans = collate(
             [self._frames(example, rng) for example in examples],
-            [self._two_spans(example, rng) for example in examples],
+            stretches,
             # Keras takes the shapes that it expects from the first two batches: were these of one length by
             # chance, any other length would be refused. No batch is as long as this one.
             at_least=MAX_FRAMES + STRIDE if index == 0 else 0,
         )
         pairs = np.array([[example.parts[0].member, example.parts[-1].member] for example in examples])
-        targets, embeddings = self.targets[pairs], self.embeddings[pairs]
+        targets = np.pad(self.targets[pairs], ((0, 0), (0, self.draw.details), (0, 0)))
+        embeddings = np.stack(
+            [
+                [self._embedding(example, start, stop) for start, stop in rows]
+                for example, rows in zip(examples, stretches, strict=True)
+            ]
+        )
         if rng.random() < self.draw.mixup:
             share = np.float32(rng.beta(0.4, 0.4))
             other = rng.permutation(len(examples))
@@ -246,16 +262,43 @@ class Batches:
             embeddings = share * embeddings + (1 - share) * embeddings[other]
         return (frames, spans), targets, embeddings
 
-    @staticmethod
-    def _two_spans(example: _Example, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Frames of the two spans that are told apart, shape (2, 2)."""
+    def _spans_of(self, example: _Example, rng: np.random.Generator) -> list[tuple[int, int]]:
+        """First and one-past-last frame of each span of an example."""
+
+        def window(shortest: int, longest: int) -> tuple[int, int]:
+            width = int(rng.integers(min(shortest, length), min(longest, length) + 1))
+            start = int(rng.integers(length - width + 1))
+            return start, start + width
+
         length = example.length
+        labelled = [(0, length), window(MIN_FRAMES, length)]
         if len(example.parts) == 2:
             boundary = min(max(example.parts[0].length - example.crop[0], 1), length - 1)
-            return np.array([[0, boundary], [boundary, length]])
-        window = int(rng.integers(min(MIN_FRAMES, length), length + 1))
-        start = int(rng.integers(length - window + 1))
-        return np.array([[0, length], [start, start + window]])
+            labelled = [(0, boundary), (boundary, length)]
+        return labelled + [window(*DETAIL_FRAMES) for _ in range(self.draw.details)]
+
+    def _embedding(self, example: _Example, start: int, stop: int) -> Floats:
+        """The teacher's mean over frames [start, stop) of what the network hears, shape (d,); NaN if not known."""
+        total, steps = np.zeros(self.embeddings.size, dtype=np.float32), 0.0
+        begin = -example.crop[0]
+        for part in example.parts:
+            first, last = (min(max(frame - begin, 0), part.length) for frame in (start, stop))
+            begin += part.length
+            if first < last:
+                seconds = (
+                    self._clip_s(example.version, part, first),
+                    self._clip_s(example.version, part, last),
+                )
+                of_part, count = self.embeddings.total(part.member, *seconds)
+                total, steps = total + of_part, steps + count
+        return total / steps if steps > 1e-3 else np.full_like(total, np.nan)
+
+    def _clip_s(self, version: int, part: _Part, frame: int) -> float:
+        """Where in its clip, as it was recorded, a frame of a part lies, in seconds."""
+        index = self.members[part.member]
+        of_clip, heard = (len(self.bank.frames[which][index]) for which in (0, version))
+        at = part.start + (part.stop - part.start) * frame / part.length
+        return at * of_clip / heard / self.bank.front_end.frames_per_s
 
 
 def hide(frames: Floats, mean: Floats, masks: int, rng: np.random.Generator) -> None:
@@ -271,7 +314,7 @@ def hide(frames: Floats, mean: Floats, masks: int, rng: np.random.Generator) -> 
 
 
 def collate(
-    examples: Sequence[Floats], spans: Sequence[NDArray[np.int64]], *, at_least: int = 0
+    examples: Sequence[Floats], spans: Sequence[Sequence[tuple[int, int]]], *, at_least: int = 0
 ) -> tuple[Floats, Floats]:
     """Zero-padded frames, shape (n, longest, inputs), and masks of the spans, shape (n, spans, longest / STRIDE);
     `longest` is no less than `at_least`."""

@@ -14,23 +14,93 @@ from numpy.typing import NDArray
 from callmood.emotions import EMOTIONS
 from callmood.errors import UsageError
 from callmood.types import Floats
+from training.activations import STEP_S
 from training.corpora import Clip, label_indices
 
 EMBEDDING_SIZE = 128
+WHOLE_S = 30.0
+"""Step of a file that holds one mean over each clip: no clip is longer than Whisper's window."""
+ALTERNATIONS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracks:
+    """What the teacher says along each of n clips, d numbers in every step of `step_s` seconds."""
+
+    sums: tuple[Floats, ...]
+    """Of each clip, shape (steps + 1, d): sums of its first 0, 1, ... steps; no steps where nothing is known."""
+    step_s: float
+
+    @classmethod
+    def of_steps(cls, steps: Sequence[Floats], *, step_s: float) -> Tracks:
+        """From the values themselves, shape (steps, d) for each clip."""
+        sums = tuple(np.cumsum(np.pad(rows, ((1, 0), (0, 0))), axis=0, dtype=np.float32) for rows in steps)
+        return cls(sums=sums, step_s=step_s)
+
+    @classmethod
+    def unknown(cls, clips: int) -> Tracks:
+        """Of no teacher at all; d = 1."""
+        return cls.of_steps([np.zeros((0, 1), dtype=np.float32)] * clips, step_s=WHOLE_S)
+
+    @property
+    def size(self) -> int:
+        """d."""
+        return int(self.sums[0].shape[1])
+
+    def total(self, clip: int, start_s: float, stop_s: float) -> tuple[Floats, float]:
+        """Integral of a clip's values from `start_s` to `stop_s`, shape (d,), and over how many steps."""
+        sums = self.sums[clip]
+        first, last = (min(time / self.step_s, len(sums) - 1) for time in (start_s, stop_s))
+        return self._at(sums, last) - self._at(sums, first), last - first
+
+    @staticmethod
+    def _at(sums: Floats, step: float) -> Floats:
+        low = min(int(step), max(len(sums) - 2, 0))
+        if low == len(sums) - 1:
+            return np.asarray(sums[low])
+        return np.asarray(sums[low] + (step - low) * (sums[low + 1] - sums[low]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """What the teacher knows of n clips; rows are NaN for clips without activations."""
+    """What the teacher knows of n clips."""
 
     probabilities: Floats
-    """Shape (n, 7), from a classifier that never heard the clip's fold."""
-    embeddings: Floats
-    """Shape (n, EMBEDDING_SIZE): principal components of the activations, of mean variance 1."""
+    """Shape (n, 7), from a classifier that never heard the clip's fold; NaN for clips without activations."""
+    embeddings: Tracks
+    """EMBEDDING_SIZE principal components of the activations; means over clips have the mean variance 1."""
+
+
+def speaker_effects(activations: Floats, speakers: NDArray[np.str_], labels: NDArray[np.int64]) -> Floats:
+    """What each clip's speaker adds to its activations; both have the shape (n, d).
+
+    Activations are taken for the sum of an effect of the emotion and one of the speaker (two-way analysis of variance,
+    fitted by alternating least squares), so that speakers who say one emotion more often than others are not shifted by
+    it. What a voice or its recording has of its own tells nothing of the emotion, and a student that hears one clip
+    cannot know it.
+    """
+    _, speaker = np.unique(speakers, return_inverse=True)
+    by_speaker = np.eye(speaker.max() + 1, dtype=np.float32)[speaker]
+    by_label = np.eye(len(EMOTIONS), dtype=np.float32)[labels]
+    of_speaker = np.zeros((by_speaker.shape[1], activations.shape[1]), dtype=np.float32)
+    for _ in range(ALTERNATIONS):
+        of_label = _means(activations - of_speaker[speaker], by_label)
+        of_speaker = _means(activations - of_label[labels], by_speaker)
+    return np.asarray(of_speaker[speaker], dtype=np.float32)
+
+
+def _means(rows: Floats, members: Floats) -> Floats:
+    """Mean of the `rows`, shape (n, d), in each group; `members`, shape (n, groups), is 1 where a row belongs."""
+    return np.asarray(members.T @ rows / np.maximum(members.sum(axis=0), 1.0)[:, None])
 
 
 def learn_teacher(
-    clips: Sequence[Clip], activations: Path, *, fold_of: NDArray[np.int64], cache: Path
+    clips: Sequence[Clip],
+    activations: Path,
+    *,
+    speech_s: Sequence[tuple[float, float]],
+    fold_of: NDArray[np.int64],
+    cache: Path,
 ) -> Teacher:
     """Fit logistic regressions on the activations of training clips, and tell each clip's probabilities
     by the one that was fitted without the clip's fold.
@@ -40,7 +110,10 @@ def learn_teacher(
     clips
         Training clips only; the teacher learns from nothing else.
     activations
-        `.npz` with `clip` (manifest file names), `layer6_mean` and `layer8_mean`, shape (n, 768).
+        `.npz` of `training.activations`, or one with `clip` (manifest file names), `layer6_mean` and `layer8_mean`,
+        shape (n, 768).
+    speech_s
+        Where the speech of each clip begins and ends, in seconds.
     fold_of
         Shape (len(clips),): the fold of each clip's speaker.
     """
@@ -48,49 +121,84 @@ def learn_teacher(
         raise UsageError(
             f"{activations}: not there; name the teacher's activations with --teacher, or do without with --no-teacher."
         )
-    source = hashlib.sha256(activations.read_bytes()).hexdigest()
-    key = json.dumps(
-        [[(clip.file, clip.emotion) for clip in clips], fold_of.tolist(), EMBEDDING_SIZE, source]
-    )
+    sources = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (activations, Path(__file__))]
+    key = json.dumps([[(clip.file, clip.emotion) for clip in clips], speech_s, fold_of.tolist(), sources])
     stored = cache / f"teacher-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not stored.exists():
-        teacher = _learn(clips, activations, fold_of)
-        partial = stored.with_suffix(".partial.npz")
-        np.savez(partial, probabilities=teacher.probabilities, embeddings=teacher.embeddings)
-        partial.replace(stored)
+        _learn(clips, activations, speech_s, fold_of, stored)
     with np.load(stored, allow_pickle=False) as arrays:
-        return Teacher(probabilities=arrays["probabilities"], embeddings=arrays["embeddings"])
+        steps = np.split(arrays["embeddings"], np.cumsum(arrays["steps"])[:-1])
+        return Teacher(
+            probabilities=arrays["probabilities"],
+            embeddings=Tracks.of_steps(steps, step_s=float(arrays["step_s"])),
+        )
 
 
-def _learn(clips: Sequence[Clip], activations: Path, fold_of: NDArray[np.int64]) -> Teacher:
+def _read(activations: Path, clips: Sequence[Clip]) -> tuple[list[NDArray[np.float16]], float]:
+    """Activations of each clip, shape (steps, width), without steps where there are none; seconds of a step."""
+    with np.load(activations, allow_pickle=False) as arrays:
+        names = [str(name) for name in arrays["clip"]]
+        if "steps" in arrays:
+            values, counts, step_s = arrays["activations"], arrays["steps"], STEP_S
+        else:
+            values = np.concatenate([arrays["layer6_mean"], arrays["layer8_mean"]], axis=1)
+            counts, step_s = np.ones(len(values), dtype=np.int64), WHOLE_S
+    rows = dict(zip(names, np.split(values, np.cumsum(counts)[:-1]), strict=True))
+    nothing = np.zeros((0, values.shape[1]), dtype=np.float16)
+    return [rows.get(clip.file, nothing) for clip in clips], step_s
+
+
+def _learn(
+    clips: Sequence[Clip],
+    activations: Path,
+    speech_s: Sequence[tuple[float, float]],
+    fold_of: NDArray[np.int64],
+    stored: Path,
+) -> None:
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    with np.load(activations, allow_pickle=False) as arrays:
-        row_of = {str(name): row for row, name in enumerate(arrays["clip"])}
-        layers = np.concatenate([arrays["layer6_mean"], arrays["layer8_mean"]], axis=1).astype(np.float32)
-    rows = np.array([row_of.get(clip.file, -1) for clip in clips])
-    known = rows >= 0
+    steps, step_s = _read(activations, clips)
+    known = np.array([len(rows) > 0 for rows in steps])
     if known.sum() < 2 * EMBEDDING_SIZE or len(np.unique(fold_of[known])) < 2:
         raise UsageError(
             f"{activations}: holds {known.sum()} of the training clips, of {len(np.unique(fold_of[known]))} folds of "
             "speakers, which is too few to learn from; train with --no-teacher."
         )
     labels = label_indices(clips)
+    means = np.zeros((len(clips), steps[0].shape[1]), dtype=np.float32)
+    for clip in np.flatnonzero(known).tolist():
+        track = Tracks.of_steps([steps[clip].astype(np.float32)], step_s=step_s)
+        total, count = track.total(0, *speech_s[clip])
+        means[clip] = total / count
+    effects = np.zeros_like(means)
+    speakers = np.array([clip.speaker for clip in clips])
+    effects[known] = speaker_effects(means[known], speakers[known], labels[known])
+    means -= effects
     probabilities = np.full((len(clips), len(EMOTIONS)), np.nan, dtype=np.float32)
     for fold in np.unique(fold_of):
         learn, tell = known & (fold_of != fold), known & (fold_of == fold)
         if not tell.any():
             continue
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=200, tol=1e-3))
-        model.fit(layers[rows[learn]], labels[learn])
+        model.fit(means[learn], labels[learn])
         row = np.zeros((int(tell.sum()), len(EMOTIONS)), dtype=np.float32)
-        row[:, model.classes_] = model.predict_proba(layers[rows[tell]])
+        row[:, model.classes_] = model.predict_proba(means[tell])
         probabilities[tell] = row
-    embeddings = np.full((len(clips), EMBEDDING_SIZE), np.nan, dtype=np.float32)
     components = make_pipeline(StandardScaler(), PCA(EMBEDDING_SIZE, random_state=0))
-    projected = components.fit_transform(layers[rows[known]])
-    embeddings[known] = projected / projected.std()
-    return Teacher(probabilities=probabilities, embeddings=embeddings)
+    scale = components.fit_transform(means[known]).std()
+    embeddings = [
+        components.transform(rows - effect) / scale if len(rows) else np.zeros((0, EMBEDDING_SIZE))
+        for rows, effect in zip(steps, effects, strict=True)
+    ]
+    partial = stored.with_suffix(".partial.npz")
+    np.savez(
+        partial,
+        probabilities=probabilities,
+        embeddings=np.concatenate(embeddings).astype(np.float32),
+        steps=[len(rows) for rows in embeddings],
+        step_s=step_s,
+    )
+    partial.replace(stored)

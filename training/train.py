@@ -21,11 +21,11 @@ from callmood.features import FrontEnd, normalize
 from callmood.model_files import WEIGHTS
 from callmood.types import Floats
 from training.corpora import CORPORA, SHARED, Clip, add_corpus_options, clips_from_options, label_indices
-from training.data import Batches, Draw, collate, speech_span
+from training.data import LABELLED, Batches, Draw, collate, speech_span
 from training.export import write_models
 from training.features import Bank, audio_bank, feature_bank
 from training.splits import RECIPE, SPLIT, HoldOut, fold_of_clips, split_record
-from training.teacher import Teacher, learn_teacher
+from training.teacher import Teacher, Tracks, learn_teacher
 
 log = logging.getLogger("training")
 
@@ -98,7 +98,7 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
     clips = [bank.clips[index] for index in members]
     targets = make_targets(clips, teacher, recipe)
-    embeddings = teacher.embeddings if teacher else np.full((len(clips), 1), np.nan, dtype=np.float32)
+    embeddings = teacher.embeddings if teacher else Tracks.unknown(len(clips))
     batches = Batches(
         bank=bank,
         members=members,
@@ -119,7 +119,11 @@ def fit(
         def __getitem__(self, index: int) -> Any:
             inputs, target, embedding = batches.batch(self.epoch, index)
             known = ~np.isnan(embedding[:, :, 0])
-            weights = (np.ones(known.shape, dtype=np.float32), known.astype(np.float32))
+            # Of each output, so that the mean over the spans that count is what it would be without the others.
+            labelled = (
+                (np.arange(known.shape[1]) < LABELLED) * np.ones(known.shape) * known.shape[1] / LABELLED
+            )
+            weights = (labelled.astype(np.float32), known.astype(np.float32))
             return inputs, (target, np.nan_to_num(embedding)), weights
 
     dataset = Epochs()
@@ -131,7 +135,7 @@ def fit(
 
     network = build_network(recipe.network)
     pooled = network.get_layer("pooled_drop").output
-    embedding = layers.Dense(embeddings.shape[1], name="embedding")(pooled)
+    embedding = layers.Dense(embeddings.size, name="embedding")(pooled)
     student = keras.Model(network.inputs, [network.output, embedding])
     steps = recipe.epochs * recipe.batches_per_epoch
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -200,7 +204,7 @@ def bank_logits(network: Any, bank: Bank, members: NDArray[np.int64]) -> Floats:
     for start in range(0, len(order), 64):
         rows = order[start : start + 64]
         inputs = [examples[row] for row in rows]
-        batch = collate(inputs, [np.array([[0, len(frames)]]) for frames in inputs])
+        batch = collate(inputs, [[(0, len(frames))] for frames in inputs])
         logits[rows] = np.asarray(network.predict_on_batch(list(batch)))[:, 0]
     return logits
 
@@ -286,6 +290,7 @@ def train(options: argparse.Namespace, recipe: Recipe) -> None:
         teacher = learn_teacher(
             [clips[index] for index in members],
             options.teacher,
+            speech_s=[speech_s(bank, int(index)) for index in members],
             fold_of=fold_of_clips(clips, folds=TEACHER_FOLDS)[members],
             cache=options.cache,
         )
@@ -306,6 +311,12 @@ def claim_folder(out: Path, recipe: Recipe, split: Mapping[str, Any]) -> None:
         if (out / name).exists() and (out / name).read_text(encoding="utf-8") != text:
             raise UsageError(f"{out}: holds another run, whose {name} differs; name a new folder with --out.")
         (out / name).write_text(text, encoding="utf-8")
+
+
+def speech_s(bank: Bank, index: int) -> tuple[float, float]:
+    """Where the speech of a clip begins and ends, in seconds."""
+    start, stop = speech_span(bank.frames[0][index].astype(np.float32))
+    return start / bank.front_end.frames_per_s, stop / bank.front_end.frames_per_s
 
 
 def report_recall(network: Any, bank: Bank, members: NDArray[np.int64], title: str) -> None:
