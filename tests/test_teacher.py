@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from audio import tone, write_wav
 
-from callmood.emotions import EMOTIONS
 from callmood.errors import UsageError
 from callmood.types import Floats
 from training.activations import log_mel, main, open_encoder
 from training.corpora import Clip, label_indices
-from training.teacher import EMBEDDING_SIZE, Tracks, learn_teacher, speaker_effects
+from training.teacher import EMBEDDING_SIZE, Tracks, learn_teacher
 
 WIDTH = 150
 HEARD = ("happy", "sad")
@@ -30,19 +29,8 @@ def test_a_mean_over_part_of_a_track_is_that_of_its_steps() -> None:
     assert (last.tolist(), steps) == (pytest.approx([0.2 * 6]), pytest.approx(0.2))
 
 
-def test_the_effect_of_a_speaker_is_told_from_what_the_speaker_says_most() -> None:
-    """Speaker b speaks 5 higher, is more often sad, and sad is 2 lower."""
-    labels = np.array([EMOTIONS.index("happy"), EMOTIONS.index("sad")] * 2 + [EMOTIONS.index("sad")] * 2)
-    speakers = np.array(["a", "a", "b", "b", "b", "b"])
-    heard = np.where(labels == EMOTIONS.index("sad"), -2.0, 0.0) + np.where(speakers == "b", 5.0, 0.0)
-
-    effects = speaker_effects(heard[:, None].astype(np.float32), speakers, labels)
-
-    assert effects[2, 0] - effects[0, 0] == pytest.approx(5.0, abs=0.05)
-
-
 def clips_and_activations(clips: int = 400) -> tuple[list[Clip], Floats]:
-    """Clips of eight speakers; happy lifts the first coordinate, and speakers shift it by far more."""
+    """Clips of eight speakers; happy lifts the first coordinate."""
     rng = np.random.default_rng(0)
     made = [
         Clip(
@@ -55,7 +43,7 @@ def clips_and_activations(clips: int = 400) -> tuple[list[Clip], Floats]:
         for i in range(clips)
     ]
     activations = rng.normal(0, 1, (clips, WIDTH)).astype(np.float32)
-    activations[:, 0] += [8.0 * (clip.emotion == "happy") + 40.0 * int(clip.speaker[1]) for clip in made]
+    activations[:, 0] += [8.0 * (clip.emotion == "happy") for clip in made]
     return made, activations
 
 

@@ -198,14 +198,14 @@ def test_speech_is_found_between_the_silences(bank: Bank) -> None:
 
 
 def test_batches_are_repeatable_and_hold_only_their_members(bank: Bank) -> None:
-    batches = batches_of(bank, [1], Draw())
+    batches = batches_of(bank, [1], Draw(details=2))
     (frames, spans), targets, _ = batches.batch(0, 5)
     (other, _), _, _ = batches.batch(1, 5)
     (again, _), _, _ = batches.batch(0, 5)
 
     assert (frames == again).all()
     assert other.shape != frames.shape or (other != frames).any()
-    assert targets.shape == (8, LABELLED + Draw().details, 7)
+    assert targets.shape == (8, LABELLED + 2, 7)
     assert (targets[:, :LABELLED] == np.eye(7)[2]).all()
     assert frames.shape[0] == 8
     assert frames.shape[1] == spans.shape[2] * 4
@@ -230,7 +230,7 @@ def test_joined_utterances_are_two_spans_that_meet(bank: Bank) -> None:
     one_speaker = Bank(
         clips=(clip("a", "s1"), clip("b", "s1", "sad")), front_end=FrontEnd(), frames=bank.frames
     )
-    (_, spans), targets, _ = batches_of(one_speaker, [0, 1], Draw(joined=1)).batch(0, 1)
+    (_, spans), targets, _ = batches_of(one_speaker, [0, 1], Draw(joined=1, details=2)).batch(0, 1)
 
     assert (spans[:, :LABELLED].sum(axis=1) >= spans.max(axis=1)).all()
     for first, second in spans[:, :LABELLED]:
@@ -242,7 +242,7 @@ def test_joined_utterances_are_two_spans_that_meet(bank: Bank) -> None:
 def test_the_teacher_is_asked_for_the_very_stretch_that_a_span_covers(bank: Bank) -> None:
     """Whatever the tempo: the middle of a span, in seconds of the clip."""
     (_, spans), _, embeddings = batches_of(
-        bank, [0], Draw(**{**vars(PLAIN), "stretch": 0.15, "clean": 0.5})
+        bank, [0], Draw(**{**vars(PLAIN), "stretch": 0.15, "clean": 0.5, "details": 3})
     ).batch(0, 1)
 
     whole, details = embeddings[:, 0, 0], embeddings[:, LABELLED:, 0]

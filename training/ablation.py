@@ -27,7 +27,6 @@ VARIATIONS: dict[str, tuple[str, ...]] = {
     "no teacher": ("--no-teacher",),
     "no teacher's probabilities": ("--set", "teacher_share=0"),
     "no teacher's embedding": ("--set", "embedding_weight=0"),
-    "no teacher's short windows": ("--set", "draw.details=0"),
     "relative MFCC only": ("--set", 'network.hears="relative"'),
     "absolute MFCC only": ("--set", 'network.hears="absolute"'),
     "clean clips only": ("--set", "draw.clean=1"),
@@ -37,6 +36,7 @@ VARIATIONS: dict[str, tuple[str, ...]] = {
     "no masks": ("--set", "draw.masks=0"),
     "no crops": ("--set", "draw.crop=0"),
     "no joined utterances": ("--set", "draw.joined=0"),
+    "with the teacher's short windows": ("--set", "draw.details=3"),
     "with mixup": ("--set", "draw.mixup=0.5"),
 }
 """Options of `training.train` for each row."""

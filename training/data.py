@@ -67,7 +67,7 @@ class Draw:
     """Scale of the random offsets of the spectral envelope."""
     mixup: float = 0.0
     """Share of the batches whose examples are mixed in pairs (Zhang et al. 2018)."""
-    details: int = 3
+    details: int = 0
     """Short windows of each example in which only the teacher's embedding is to be matched."""
     masks: int = 2
     """Stretches of time that are hidden, and coefficients with them (SpecAugment, Park et al. 2019)."""

@@ -20,7 +20,6 @@ from training.corpora import Clip, label_indices
 EMBEDDING_SIZE = 128
 WHOLE_S = 30.0
 """Step of a file that holds one mean over each clip: no clip is longer than Whisper's window."""
-ALTERNATIONS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,29 +68,6 @@ class Teacher:
     """Shape (n, 7), from a classifier that never heard the clip's fold; NaN for clips without activations."""
     embeddings: Tracks
     """EMBEDDING_SIZE principal components of the activations; means over clips have the mean variance 1."""
-
-
-def speaker_effects(activations: Floats, speakers: NDArray[np.str_], labels: NDArray[np.int64]) -> Floats:
-    """What each clip's speaker adds to its activations; both have the shape (n, d).
-
-    Activations are taken for the sum of an effect of the emotion and one of the speaker (two-way analysis of variance,
-    fitted by alternating least squares), so that speakers who say one emotion more often than others are not shifted by
-    it. What a voice or its recording has of its own tells nothing of the emotion, and a student that hears one clip
-    cannot know it.
-    """
-    _, speaker = np.unique(speakers, return_inverse=True)
-    by_speaker = np.eye(speaker.max() + 1, dtype=np.float32)[speaker]
-    by_label = np.eye(len(EMOTIONS), dtype=np.float32)[labels]
-    of_speaker = np.zeros((by_speaker.shape[1], activations.shape[1]), dtype=np.float32)
-    for _ in range(ALTERNATIONS):
-        of_label = _means(activations - of_speaker[speaker], by_label)
-        of_speaker = _means(activations - of_label[labels], by_speaker)
-    return np.asarray(of_speaker[speaker], dtype=np.float32)
-
-
-def _means(rows: Floats, members: Floats) -> Floats:
-    """Mean of the `rows`, shape (n, d), in each group; `members`, shape (n, groups), is 1 where a row belongs."""
-    return np.asarray(members.T @ rows / np.maximum(members.sum(axis=0), 1.0)[:, None])
 
 
 def learn_teacher(
@@ -173,10 +149,6 @@ def _learn(
         track = Tracks.of_steps([steps[clip].astype(np.float32)], step_s=step_s)
         total, count = track.total(0, *speech_s[clip])
         means[clip] = total / count
-    effects = np.zeros_like(means)
-    speakers = np.array([clip.speaker for clip in clips])
-    effects[known] = speaker_effects(means[known], speakers[known], labels[known])
-    means -= effects
     probabilities = np.full((len(clips), len(EMOTIONS)), np.nan, dtype=np.float32)
     for fold in np.unique(fold_of):
         learn, tell = known & (fold_of != fold), known & (fold_of == fold)
@@ -190,8 +162,7 @@ def _learn(
     components = make_pipeline(StandardScaler(), PCA(EMBEDDING_SIZE, random_state=0))
     scale = components.fit_transform(means[known]).std()
     embeddings = [
-        components.transform(rows - effect) / scale if len(rows) else np.zeros((0, EMBEDDING_SIZE))
-        for rows, effect in zip(steps, effects, strict=True)
+        components.transform(rows) / scale if len(rows) else np.zeros((0, EMBEDDING_SIZE)) for rows in steps
     ]
     partial = stored.with_suffix(".partial.npz")
     np.savez(
