@@ -80,8 +80,8 @@ def truthful_vad(monkeypatch: pytest.MonkeyPatch) -> None:
         loud: Floats = (np.sqrt(np.mean(padded**2, axis=1)) > 10 ** (-50 / 20)).astype(np.float32)
         return loud
 
-    for module in (builtin, channels):
-        monkeypatch.setattr(module, "speech_probability", probability)
+    monkeypatch.setattr(builtin, "speech_probability", probability)
+    monkeypatch.setattr(channels, "speech_probabilities", lambda each: [probability(one) for one in each])
 
 
 # Rules that make turns

@@ -12,7 +12,7 @@ from callmood.diarize.turns import (
     mark_overlap,
     require_telephone_rate,
 )
-from callmood.diarize.vad import RATE_HZ, STEP, STEP_S, speech_probability, speech_regions
+from callmood.diarize.vad import RATE_HZ, STEP, STEP_S, speech_probabilities, speech_regions
 from callmood.errors import RecordingError
 from callmood.types import Audio, Floats, Turn
 
@@ -47,8 +47,8 @@ class ChannelsDiarizer:
             )
         levels = [level_db(channel) for channel in audio.samples]
         turns = []
-        for channel, samples in enumerate(audio.samples):
-            regions = speech_regions(speech_probability(samples), duration_s=audio.duration_s)
+        for channel, probability in enumerate(speech_probabilities(list(audio.samples))):
+            regions = speech_regions(probability, duration_s=audio.duration_s)
             own = np.array(
                 [not is_echo(region, levels[channel], levels[1 - channel]) for region in regions], dtype=bool
             )
