@@ -15,6 +15,7 @@ from callmood.features import FrontEnd, mfcc
 from training import augment
 from training.acoustics import training_acoustics, training_files
 from training.augment import Acoustics, draw_line, pass_through
+from training.cache import built_whole
 from training.corpora import Clip, load_clip
 
 Half = NDArray[np.float16]
@@ -100,15 +101,15 @@ def audio_bank(
     rows: dict[int, list[Pcm]] = {}
     for group, result in zip(groups, results, strict=True):
         rows.update(zip(group, result, strict=True))
-    partial = folder.with_suffix(".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    for version in range(versions):
-        np.save(
-            partial / f"samples{version}.npy", np.concatenate([rows[i][version] for i in range(len(clips))])
-        )
-    lengths = [[len(rows[i][version]) for i in range(len(clips))] for version in range(versions)]
-    np.save(partial / "lengths.npy", np.array(lengths))
-    partial.rename(folder)
+    with built_whole(folder) as partial:
+        partial.mkdir()
+        for version in range(versions):
+            np.save(
+                partial / f"samples{version}.npy",
+                np.concatenate([rows[i][version] for i in range(len(clips))]),
+            )
+        lengths = [[len(rows[i][version]) for i in range(len(clips))] for version in range(versions)]
+        np.save(partial / "lengths.npy", np.array(lengths))
     return folder
 
 
@@ -120,21 +121,24 @@ def feature_bank(clips: Sequence[Clip], audio: Path, *, front_end: FrontEnd, job
     stored = audio / f"mfcc-{_key(asdict(front_end), source)}"
     lengths = np.load(audio / "lengths.npy")
     if not stored.exists():
-        partial = stored.with_suffix(".partial")
-        partial.mkdir(exist_ok=True)
-        for version, of_clips in enumerate(lengths):
-            stops = np.cumsum(of_clips)
-            blocks = np.array_split(np.arange(len(of_clips)), 20 * jobs)
-            parts = joblib.Parallel(n_jobs=jobs)(
-                joblib.delayed(_features)(
-                    audio / f"samples{version}.npy", stops[block] - of_clips[block], stops[block], front_end
+        with built_whole(stored) as partial:
+            partial.mkdir()
+            for version, of_clips in enumerate(lengths):
+                stops = np.cumsum(of_clips)
+                blocks = np.array_split(np.arange(len(of_clips)), 20 * jobs)
+                parts = joblib.Parallel(n_jobs=jobs)(
+                    joblib.delayed(_features)(
+                        audio / f"samples{version}.npy",
+                        stops[block] - of_clips[block],
+                        stops[block],
+                        front_end,
+                    )
+                    for block in blocks
                 )
-                for block in blocks
-            )
-            np.save(
-                partial / f"frames{version}.npy", np.concatenate([rows for part in parts for rows in part])
-            )
-        partial.rename(stored)
+                np.save(
+                    partial / f"frames{version}.npy",
+                    np.concatenate([rows for part in parts for rows in part]),
+                )
     counts = 1 + lengths // front_end.hop_length
     frames = tuple(
         tuple(np.split(np.load(stored / f"frames{version}.npy"), np.cumsum(counts[version])[:-1]))

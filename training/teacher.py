@@ -15,6 +15,7 @@ from callmood.emotions import EMOTIONS
 from callmood.errors import UsageError
 from callmood.types import Floats
 from training.activations import STEP_S
+from training.cache import built_whole
 from training.corpora import Clip, label_indices
 
 EMBEDDING_SIZE = 128
@@ -164,12 +165,11 @@ def _learn(
     embeddings = [
         components.transform(rows) / scale if len(rows) else np.zeros((0, EMBEDDING_SIZE)) for rows in steps
     ]
-    partial = stored.with_suffix(".partial.npz")
-    np.savez(
-        partial,
-        probabilities=probabilities,
-        embeddings=np.concatenate(embeddings).astype(np.float32),
-        steps=[len(rows) for rows in embeddings],
-        step_s=step_s,
-    )
-    partial.replace(stored)
+    with built_whole(stored) as partial:
+        np.savez(
+            partial,
+            probabilities=probabilities,
+            embeddings=np.concatenate(embeddings).astype(np.float32),
+            steps=[len(rows) for rows in embeddings],
+            step_s=step_s,
+        )
