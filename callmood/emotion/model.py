@@ -12,15 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callmood.emotion.device import import_tensorflow
-from callmood.emotion.network import STRIDE, NetworkConfig, build_network, pad_frames
+from callmood.emotion.network import NetworkConfig, build_network, predict_spans
 from callmood.emotions import EMOTIONS
 from callmood.errors import ModelError
 from callmood.features import FrontEnd
 from callmood.model_files import CONFIG, WEIGHTS, verified
 from callmood.types import Floats
-
-_BATCH_FRAMES = 24_000
-"""MFCC frames, padding included, that run through the network at a time (five minutes of speech)."""
 
 
 class EmotionModel:
@@ -65,35 +62,9 @@ class EmotionModel:
         -------
         For each stretch, shape (n, 7), calibrated: softmax of the logits over the temperature.
         """
-        results: list[Floats] = [np.zeros((0, len(EMOTIONS)), dtype=np.float32)] * len(stretches)
-        for members in _batches([len(stretch) for stretch in stretches]):
-            frames, masks = _pad([stretches[i] for i in members], [spans[i] for i in members])
-            logits = np.asarray(self._network.predict_on_batch([frames, masks])) / self.temperature
-            odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-            batch = odds / odds.sum(axis=-1, keepdims=True)
-            for row, index in enumerate(members):
-                results[index] = np.asarray(batch[row, : len(spans[index])], dtype=np.float32)
-        return results
-
-
-def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices grouped by similar length, each group within `_BATCH_FRAMES` once padded."""
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        # Sorted by length, so the newest member sets what the whole group is padded to.
-        if groups and (len(groups[-1]) + 1) * lengths[index] <= _BATCH_FRAMES:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
-
-
-def _pad(stretches: Sequence[Floats], spans: Sequence[NDArray[np.int64]]) -> tuple[Floats, Floats]:
-    """Network inputs (frames, spans) of a batch; see `callmood.emotion.network`."""
-    steps = -(-max(len(stretch) for stretch in stretches) // STRIDE)
-    frames = np.stack([pad_frames(stretch, steps * STRIDE) for stretch in stretches])
-    masks = np.zeros((len(stretches), max(len(rows) for rows in spans), steps), dtype=np.float32)
-    for index, rows in enumerate(spans):
-        for row, (first, last) in enumerate(rows):
-            masks[index, row, first // STRIDE : -(-last // STRIDE)] = 1.0
-    return frames, masks
+        found = []
+        for logits in predict_spans(self._network, stretches, spans):
+            logits = logits / self.temperature
+            odds = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
+            found.append(np.asarray(odds / odds.sum(axis=-1, keepdims=True), dtype=np.float32))
+        return found

@@ -7,16 +7,20 @@ inference build the very same graph.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from callmood.emotions import EMOTIONS
 from callmood.types import Floats
 
 STRIDE = 4
 """MFCC frames per step of the trunk's output."""
+_BATCH_FRAMES = 24_000
+"""MFCC frames, padding included, that run through the network at a time (five minutes of speech)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +53,29 @@ def build_network(config: NetworkConfig) -> Any:
     -------
     logits
         Shape (batch, spans, 7), in the order of `callmood.emotions.EMOTIONS`.
+    """
+    from keras import Input, Model, layers, ops
+
+    frames = Input((None, 2 * config.n_mfcc), name="frames")
+    spans = Input((None, None), name="spans")
+    frame_mask = ops.repeat(_mask(spans), STRIDE, axis=1)
+    relative, absolute = frames[:, :, : config.n_mfcc], frames[:, :, config.n_mfcc :]
+    absolute = layers.BatchNormalization(center=False, scale=False, name="absolute_norm")(absolute)
+    absolute = absolute * frame_mask
+    heard = {"relative": [relative], "absolute": [absolute], "both": [relative, absolute]}[config.hears]
+    pooled = pool_spans(heard[0] if len(heard) == 1 else ops.concatenate(heard, axis=-1), spans, config)
+    hidden = layers.Dense(config.width, activation="relu", name="hidden")(pooled)
+    logits = layers.Dense(len(EMOTIONS), name="logits")(hidden)
+    return Model([frames, spans], logits, name="emotion")
+
+
+def pool_spans(frames: Any, spans: Any, config: NetworkConfig) -> Any:
+    """A trunk over frames, shape (batch, frames, any), and what it found in each span, (batch, spans, 4 * width).
 
     Blocks follow ConvNeXt (Liu et al. 2022): depthwise convolution, then a pointwise bottleneck; pooling is
     attentive statistics pooling (Okabe et al. 2018).
     """
-    from keras import Input, Model, layers, ops
+    from keras import layers, ops
 
     def convolve(x: Any, kernel: int, dilation: int, name: str) -> Any:
         y = layers.DepthwiseConv1D(kernel, padding="same", dilation_rate=dilation, name=f"{name}_depth")(x)
@@ -63,18 +85,8 @@ def build_network(config: NetworkConfig) -> Any:
         y = layers.Dense(config.width, kernel_initializer="zeros", name=f"{name}_project")(y)
         return layers.Dropout(config.dropout, noise_shape=(None, 1, config.width), name=f"{name}_drop")(y)
 
-    frames = Input((None, 2 * config.n_mfcc), name="frames")
-    spans = Input((None, None), name="spans")
-    mask = ops.expand_dims(ops.max(spans, axis=1), -1)
-    frame_mask = ops.repeat(mask, STRIDE, axis=1)
-
-    relative, absolute = frames[:, :, : config.n_mfcc], frames[:, :, config.n_mfcc :]
-    absolute = layers.BatchNormalization(center=False, scale=False, name="absolute_norm")(absolute)
-    absolute = absolute * frame_mask
-    heard = {"relative": [relative], "absolute": [absolute], "both": [relative, absolute]}[config.hears]
-    x = heard[0] if len(heard) == 1 else ops.concatenate(heard, axis=-1)
-
-    x = layers.Conv1D(config.width, 2 * STRIDE, strides=STRIDE, padding="same", name="stem")(x)
+    mask = _mask(spans)
+    x = layers.Conv1D(config.width, 2 * STRIDE, strides=STRIDE, padding="same", name="stem")(frames)
     x = layers.BatchNormalization(name="stem_norm")(x) * mask
     for index in range(config.blocks):
         x = x + convolve(x, config.kernel, (1, 2, 4)[index % 3], f"block{index}") * mask
@@ -88,12 +100,65 @@ def build_network(config: NetworkConfig) -> Any:
     mean = ops.matmul(weights, x)
     variance = ops.maximum(ops.matmul(weights, x * x) - mean * mean, 0.0)
     pooled = ops.concatenate([mean, ops.sqrt(variance + 1e-4)], axis=-1)
-    pooled = layers.Dropout(config.dropout, name="pooled_drop")(pooled)
-    hidden = layers.Dense(config.width, activation="relu", name="hidden")(pooled)
-    logits = layers.Dense(len(EMOTIONS), name="logits")(hidden)
-    return Model([frames, spans], logits, name="emotion")
+    return layers.Dropout(config.dropout, name="pooled_drop")(pooled)
+
+
+def _mask(spans: Any) -> Any:
+    """Steps that any span covers, shape (batch, steps, 1)."""
+    from keras import ops
+
+    return ops.expand_dims(ops.max(spans, axis=1), -1)
 
 
 def pad_frames(mfcc: Floats, n_frames: int) -> Floats:
     """`mfcc`, shape (frames, inputs), with zero rows added up to `n_frames`."""
     return np.pad(mfcc, ((0, n_frames - len(mfcc)), (0, 0)))
+
+
+def predict_spans(
+    network: Any, stretches: Sequence[Floats], spans: Sequence[NDArray[np.int64]]
+) -> list[Floats]:
+    """What a network of `pool_spans` says of spans inside stretches.
+
+    Parameters
+    ----------
+    stretches
+        Each of shape (frames, inputs).
+    spans
+        For each stretch, shape (n, 2): first and one-past-last frame of each span.
+
+    Returns
+    -------
+    For each stretch, shape (n, outputs).
+    """
+    width = int(network.output_shape[-1])
+    results: list[Floats] = [np.zeros((0, width), dtype=np.float32)] * len(stretches)
+    for members in _batches([len(stretch) for stretch in stretches]):
+        frames, masks = _pad([stretches[i] for i in members], [spans[i] for i in members])
+        batch = np.asarray(network.predict_on_batch([frames, masks]), dtype=np.float32)
+        for row, index in enumerate(members):
+            results[index] = batch[row, : len(spans[index])]
+    return results
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices grouped by similar length, each group within `_BATCH_FRAMES` once padded."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        # Sorted by length, so the newest member sets what the whole group is padded to.
+        if groups and (len(groups[-1]) + 1) * lengths[index] <= _BATCH_FRAMES:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def _pad(stretches: Sequence[Floats], spans: Sequence[NDArray[np.int64]]) -> tuple[Floats, Floats]:
+    """Network inputs (frames, spans) of a batch; see `build_network`."""
+    steps = -(-max(len(stretch) for stretch in stretches) // STRIDE)
+    frames = np.stack([pad_frames(stretch, steps * STRIDE) for stretch in stretches])
+    masks = np.zeros((len(stretches), max(len(rows) for rows in spans), steps), dtype=np.float32)
+    for index, rows in enumerate(spans):
+        for row, (first, last) in enumerate(rows):
+            masks[index, row, first // STRIDE : -(-last // STRIDE)] = 1.0
+    return frames, masks
