@@ -15,8 +15,9 @@ from callmood.errors import ModelError
 MANIFEST = "manifest.json"
 CONFIG = "emotion.json"
 WEIGHTS = "emotion.weights.h5"
-SPEAKER = "speaker/speaker.npz"
-NEEDED = (CONFIG, WEIGHTS, SPEAKER)
+VOICE_CONFIG = "speaker/voice.json"
+VOICE_WEIGHTS = "speaker/voice.weights.h5"
+NEEDED = (CONFIG, WEIGHTS, VOICE_CONFIG, VOICE_WEIGHTS)
 """What a folder of models holds, so that everything can run."""
 DEFAULT = "default"
 """How the set that callmood uses where none is named is called in lists."""

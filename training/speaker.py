@@ -1,69 +1,88 @@
-"""Train the speaker model of the built-in diarizer: `python -m training.speaker CORPORA MODELS [CORPUS ...]`.
+"""Train the voice network of the built-in diarizer: `python -m training.speaker --help`.
 
-A universal background model (64 diagonal Gaussians over `speech_frames`) and an LDA of the shifts of its
-means, over the speakers of the corpora: emotion, words and telephone line vary within a speaker, so they
-are what the projection learns to ignore. About three minutes of one core; seeded, repeatable but for rounding.
+Each batch holds simulated calls of two voices, a few utterances of each, every one over a line of its own; the
+network learns to tell the voices of all speakers apart (additive margin softmax, Wang et al. 2018), so that emotion,
+words, line and noise are what it learns to ignore. Speech played slower or faster counts as other voices.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import argparse
+import hashlib
+import json
+import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.diarize.builtin import SpeakerModel, posteriors, speech_frames, supervector
 from callmood.diarize.vad import RATE_HZ
-from callmood.model_files import SPEAKER
+from callmood.diarize.voice import VoiceConfig, build_voice_network, relative_to_call
+from callmood.emotion.network import STRIDE
+from callmood.errors import CallmoodError
+from callmood.features import FrontEnd, mfcc
+from callmood.model_files import VOICE_CONFIG, VOICE_WEIGHTS
 from callmood.types import Floats
+from training import augment
+from training.acoustics import training_acoustics
+from training.augment import Acoustics, draw_line, pass_through
+from training.cache import built_whole
+from training.corpora import CORPORA, SHARED, Clip, add_corpus_options, clips_from_options, load_clip
+from training.data import EQUALIZER_STD
 from training.export import licence, record
 
-CORPORA = ("crema-d", "ravdess", "savee", "tess")
+log = logging.getLogger("training")
+
 HELD_OUT = frozenset(
     {f"ravdess/{actor}" for actor in (17, 18, 19, 20)}
     | {f"crema-d/{actor}" for actor in (1083, 1084, 1085, 1086, 1087, 1089, 1090, 1091)}
 )
 """Speakers kept out of the training, for `benchmarks/diarization.py`."""
-
-GAUSSIANS = 64
-DIMENSIONS = 48
-SHRINKAGE = 2.0
-"""Of the within-speaker covariance towards its mean variance; chosen on the held-out speakers."""
-WINDOW = 150
-WINDOW_HOP = 75
-TAKES = 2
-"""Telephone lines that each clip is sent through."""
+DEVELOPMENT = frozenset({"ravdess/15", "ravdess/16"} | {f"crema-d/{actor}" for actor in range(1071, 1083)})
+"""Speakers kept out as well, on whose calls everything was chosen."""
+TESS_CLIPS = 6
+"""Of TESS, which has 2,800 clips by two speakers, one clip in so many."""
 
 
-def clips(folder: Path, corpora: Sequence[str]) -> Iterator[tuple[str, Floats]]:
-    """Speaker and trimmed 8 kHz speech of each clip of the training speakers of `corpora`, in `folder`.
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides what a training makes of its clips."""
 
-    Of TESS, which has 2,800 clips by two speakers, every sixth.
-    """
-    for corpus in corpora:
-        with (folder / f"{corpus}.csv").open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["speaker"] not in HELD_OUT]
-        for row in rows[:: 6 if corpus == "tess" else 1]:
-            samples = read_speech(folder / row["file"])
-            # Half a second at least, and not the clip of CREMA-D that is silent.
-            if len(samples) >= RATE_HZ // 2 and np.abs(samples).max() > 1e-3:
-                yield row["speaker"], samples
+    network: VoiceConfig = field(default_factory=VoiceConfig)
+    front_end: FrontEnd = field(default_factory=FrontEnd)
+    speeds: tuple[float, ...] = (1.0, 1.0, 0.89, 1.12)
+    """Each clip is heard once at each speed, over another line every time; another speed makes another voice."""
+    least_snr_db: float = 5.0
+    steps: int = 1500
+    calls: int = 12
+    """Simulated calls in a batch, of two voices each."""
+    utterances: int = 5
+    """Of each voice in a call."""
+    shortest_s: float = 1.0
+    longest_s: float = 2.15
+    equalizer: float = 0.5
+    """Scale of the random offsets of the spectral envelope that a voice has in a call."""
+    scale: float = 20.0
+    margin: float = 0.15
+    smoothing: float = 0.05
+    learning_rate: float = 5e-3
+    weight_decay: float = 2e-2
+    seed: int = 1
 
 
-def read_speech(path: Path) -> Floats:
-    """A clip at 8 kHz, shape (n,), from the first to the last of its `loud_parts`."""
-    import soundfile
-    import soxr
+@dataclass(frozen=True, kw_only=True)
+class Takes:
+    """MFCC of clips over random lines."""
 
-    samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    samples = soxr.resample(samples.mean(axis=1), rate_hz, RATE_HZ)
-    parts = loud_parts(samples)
-    trimmed: Floats = samples[parts[0, 0] : parts[-1, 1]]
-    return trimmed
+    frames: tuple[NDArray[np.float16], ...]
+    """Of each take, shape (frames, n_mfcc)."""
+    voice: NDArray[np.int64]
+    """Shape (takes,): which voice each is of."""
+    voices: int
 
 
 def loud_parts(samples: Floats) -> NDArray[np.int64]:
@@ -80,90 +99,184 @@ def loud_parts(samples: Floats) -> NDArray[np.int64]:
     return parts
 
 
-def telephone(samples: Floats, rng: np.random.Generator) -> Floats:
-    """The speech as a random telephone line delivers it: band, tilt, level, noise and codec."""
-    import soundfile
-    from scipy import signal
-
-    band_hz = [rng.uniform(50, 300), rng.uniform(3300, 3800)]
-    line = signal.sosfilt(signal.butter(4, band_hz, "bandpass", fs=RATE_HZ, output="sos"), samples)
-    line = signal.lfilter([1.0, rng.uniform(-0.4, 0.4)], [1.0], line)
-    line = line / np.abs(line).max() * rng.uniform(0.1, 0.8)
-    noise = np.sqrt(np.mean(line**2)) * 10 ** (-rng.uniform(15, 40) / 20)
-    line = line + rng.standard_normal(len(line)) * noise
-    codec = rng.choice(["PCM_16", "ULAW", "GSM610"], p=[0.3, 0.5, 0.2])
-    with io.BytesIO() as file:
-        soundfile.write(file, line, RATE_HZ, format="WAV", subtype=codec)
-        file.seek(0)
-        coded: Floats = soundfile.read(file, dtype="float32")[0][: len(line)]
-    return coded
+def speech_of(clip: Clip) -> Floats:
+    """A clip at 8 kHz, shape (n,), from the first to the last of its `loud_parts`."""
+    samples = load_clip(clip, rate_hz=RATE_HZ)
+    parts = loud_parts(samples)
+    return samples[parts[0, 0] : parts[-1, 1]]
 
 
-def train(folder: Path, corpora: Sequence[str]) -> SpeakerModel:
-    """The speaker model of the training speakers of `corpora`, in `folder`."""
-    from scipy.linalg import eigh
-    from sklearn.mixture import GaussianMixture
+def training_clips(clips: Sequence[Clip]) -> list[Clip]:
+    """Those of speakers that are not kept out; of TESS, some."""
+    heard = [clip for clip in clips if clip.speaker not in HELD_OUT | DEVELOPMENT]
+    tess = [clip for clip in heard if clip.corpus == "tess"]
+    return [clip for clip in heard if clip.corpus != "tess"] + tess[::TESS_CLIPS]
 
-    rng = np.random.default_rng(1)
-    speakers: list[str] = []
-    utterances: list[Floats] = []
-    for speaker, samples in clips(folder, corpora):
-        for _ in range(TAKES):
-            speakers.append(speaker)
-            utterances.append(speech_frames(telephone(samples, rng)))
 
-    sample = np.concatenate([frames[rng.integers(0, len(frames), 10)] for frames in utterances])
-    mean, scale = sample.mean(axis=0), sample.std(axis=0)
-    mixture = GaussianMixture(GAUSSIANS, covariance_type="diag", max_iter=60, random_state=0)
-    mixture.fit((sample[::2] - mean) / scale)
-    background = SpeakerModel(
-        mean=mean.astype(np.float32),
-        scale=scale.astype(np.float32),
-        weights=mixture.weights_.astype(np.float32),
-        centers=mixture.means_.astype(np.float32),
-        variances=mixture.covariances_.astype(np.float32),
-        projection=np.zeros((0, 0), dtype=np.float32),
+def read_takes(clips: Sequence[Clip], recipe: Recipe, *, noise: Path, cache: Path, jobs: int) -> Takes:
+    """Every take of the clips; computed where `cache` does not hold them yet."""
+    import joblib
+
+    sources = [Path(str(module.__file__)).read_bytes() for module in (augment, mfcc)]
+    decisive = [
+        [(clip.file, clip.path.stat().st_size) for clip in clips],
+        [asdict(recipe.front_end), recipe.speeds, recipe.least_snr_db, recipe.seed],
+        [hashlib.sha256(source).hexdigest() for source in sources],
+    ]
+    key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+    stored = cache / f"takes-{key}.npz"
+    if not stored.exists():
+        acoustics = training_acoustics(noise, rate_hz=RATE_HZ)
+        parts = joblib.Parallel(n_jobs=jobs, verbose=1)(
+            joblib.delayed(_takes_of)(clips[start : start + 100], acoustics, recipe)
+            for start in range(0, len(clips), 100)
+        )
+        frames = [take for part in parts for of_clip in part for take in of_clip]
+        with built_whole(stored) as partial:
+            np.savez(partial, frames=np.concatenate(frames), lengths=[len(take) for take in frames])
+    with np.load(stored, allow_pickle=False) as arrays:
+        frames = np.split(arrays["frames"], np.cumsum(arrays["lengths"])[:-1])
+    names = [f"{clip.speaker} {speed}" for clip in clips for speed in recipe.speeds]
+    known, voice = np.unique(names, return_inverse=True)
+    return Takes(frames=tuple(frames), voice=voice, voices=len(known))
+
+
+def _takes_of(clips: Sequence[Clip], acoustics: Acoustics, recipe: Recipe) -> list[list[NDArray[np.float16]]]:
+    return [
+        [_take(speech, clip, take, acoustics, recipe) for take in range(len(recipe.speeds))]
+        for clip, speech in ((clip, speech_of(clip)) for clip in clips)
+    ]
+
+
+def _take(speech: Floats, clip: Clip, take: int, acoustics: Acoustics, recipe: Recipe) -> NDArray[np.float16]:
+    digest = hashlib.sha256(f"{recipe.seed}/{clip.file}/{take}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    drawn = draw_line(acoustics, rng, rate_hz=RATE_HZ)
+    line = replace(drawn, speed=recipe.speeds[take], snr_db=max(drawn.snr_db, recipe.least_snr_db))
+    return recipe.front_end.mfcc(pass_through(speech, line, rng, rate_hz=RATE_HZ)).astype(np.float16)
+
+
+def draw_batch(takes: Takes, recipe: Recipe, step: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Frames, shape (segments, frames, n_mfcc), and voices, shape (segments,), of step `step`; always the same."""
+    rng = np.random.default_rng((recipe.seed, step))
+    rate = recipe.front_end.frames_per_s
+    shortest, longest = (round(seconds * rate / STRIDE) for seconds in (recipe.shortest_s, recipe.longest_s))
+    # Keras takes the shapes that it expects from the first two batches: were these of one length by chance, any other
+    # length would be refused. No batch is as long as the first.
+    width = STRIDE * (longest + 1 if step == 0 else int(rng.integers(shortest, longest + 1)))
+    order = np.argsort(takes.voice, kind="stable")
+    first = np.searchsorted(takes.voice[order], np.arange(takes.voices + 1))
+    segments, voices = [], []
+    for _ in range(recipe.calls):
+        call = []
+        for voice in rng.choice(takes.voices, 2, replace=False):
+            offset = recipe.equalizer * EQUALIZER_STD * rng.normal(size=len(EQUALIZER_STD))
+            for take in rng.choice(order[first[voice] : first[voice + 1]], recipe.utterances):
+                frames = _segment(takes.frames[take], width, rng)
+                frames[:, : len(offset)] += offset
+                call.append(frames)
+                voices.append(voice)
+        segments += relative_to_call(call)
+    return np.stack(segments), np.array(voices)
+
+
+def _segment(frames: NDArray[np.float16], width: int, rng: np.random.Generator) -> Floats:
+    """A random stretch of `width` frames; of shorter speech, all of it over and over."""
+    start = int(rng.integers(max(len(frames) - width, 0) + 1))
+    part = frames[start : start + width].astype(np.float32)
+    return part if len(part) == width else np.resize(part, (width, part.shape[1]))
+
+
+def fit(takes: Takes, recipe: Recipe) -> Any:
+    """A trained voice network."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(recipe.seed)
+
+    class Steps(keras.utils.PyDataset):  # type: ignore[misc]
+        def __len__(self) -> int:
+            return recipe.steps
+
+        def __getitem__(self, index: int) -> Any:
+            frames, voices = draw_batch(takes, recipe, index)
+            whole = np.ones((len(frames), 1, frames.shape[1] // STRIDE), dtype=np.float32)
+            return (frames, whole), np.eye(takes.voices, dtype=np.float32)[voices]
+
+    class Cosines(layers.Layer):  # type: ignore[misc]
+        """Of each direction with one learned for each voice."""
+
+        def __init__(self, voices: int) -> None:
+            super().__init__()
+            self.voices = voices
+
+        def build(self, shape: Any) -> None:
+            self.centers = self.add_weight(shape=(shape[-1], self.voices))
+
+        def call(self, directions: Any) -> Any:
+            return directions @ (self.centers / ops.norm(self.centers, axis=0, keepdims=True))
+
+    network = build_voice_network(recipe.network)
+    direction = layers.UnitNormalization()(network.output[:, 0])
+    cosine = Cosines(takes.voices)(direction)
+    student = keras.Model(network.inputs, cosine)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        1e-5,
+        recipe.steps - recipe.steps // 20,
+        warmup_target=recipe.learning_rate,
+        warmup_steps=recipe.steps // 20,
+    )
+    optimizer = keras.optimizers.Muon(
+        schedule,
+        ns_steps=3,
+        weight_decay=recipe.weight_decay,
+        adam_weight_decay=recipe.weight_decay,
+        clipnorm=1.0,
     )
 
-    shifts, labels = [], []
-    for speaker, frames in zip(speakers, utterances, strict=True):
-        scaled = (frames - background.mean) / background.scale
-        posterior = posteriors(scaled, background)
-        for first in range(0, max(len(scaled) - WINDOW, 0) + 1, WINDOW_HOP):
-            window = slice(first, first + WINDOW)
-            shifts.append(supervector(scaled[window], posterior[window], background))
-            labels.append(speaker)
-    x = np.array(shifts)
-    names, y = np.unique(labels, return_inverse=True)
-    centers = np.array([x[y == k].mean(axis=0) for k in range(len(names))])
-    x -= centers[y]
-    within = (x.T @ x / len(x)).astype(np.float64)
-    within += SHRINKAGE * np.trace(within) / len(within) * np.eye(len(within))
-    between = np.cov(centers.T)
-    top = [len(within) - DIMENSIONS, len(within) - 1]
-    ratio, axes = eigh(between, within, subset_by_index=top)
-    # Axes come with within-speaker variance one; those that tell speakers apart poorly count for less.
-    projection = (axes * np.sqrt(ratio / (1 + ratio)))[:, ::-1]
-    return SpeakerModel(
-        mean=background.mean,
-        scale=background.scale,
-        weights=background.weights,
-        centers=background.centers,
-        variances=background.variances,
-        projection=projection.astype(np.float32),
-    )
+    def margin_softmax(truth: Any, cosine: Any) -> Any:
+        return keras.losses.categorical_crossentropy(
+            truth,
+            recipe.scale * (cosine - recipe.margin * truth),
+            from_logits=True,
+            label_smoothing=recipe.smoothing,
+        )
+
+    student.compile(optimizer, loss=margin_softmax, jit_compile=False)
+    student.fit(Steps(), shuffle=False, verbose="auto" if sys.stdout.isatty() else 2)
+    return network
 
 
-def main() -> None:
-    """Train from the folder of corpora given first into the folder of models given second, and record it there.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.speaker", description=__doc__)
+    add_corpus_options(parser)
+    parser.add_argument("--noise", type=Path, default=SHARED / "noise", help="noise and impulse responses")
+    parser.add_argument("--corpus", choices=CORPORA, action="append", help="only these corpora (repeatable)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser.add_argument("--models", type=Path, required=True, help="folder of models to write the network to")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
-    Corpora named after them (default: all) are those that it learns from.
-    """
-    folder, models = map(Path, sys.argv[1:3])
-    corpora = sys.argv[3:] or CORPORA
-    (models / SPEAKER).parent.mkdir(parents=True, exist_ok=True)
-    np.savez(models / SPEAKER, allow_pickle=False, **vars(train(folder, corpora)))
-    record(models, {SPEAKER: licence(corpora)})
+    recipe = Recipe(seed=options.seed, steps=options.steps)
+    try:
+        named = clips_from_options(options)
+        clips = training_clips([clip for clip in named if clip.corpus in (options.corpus or CORPORA)])
+        takes = read_takes(clips, recipe, noise=options.noise, cache=options.cache, jobs=options.jobs)
+    except CallmoodError as error:
+        parser.error(str(error))
+    log.info("%d takes of %d voices", len(takes.frames), takes.voices)
+    network = fit(takes, recipe)
+    (options.models / VOICE_WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
+    network.save_weights(options.models / VOICE_WEIGHTS)
+    config = {name: value for name, value in asdict(recipe).items() if name not in ("front_end", "network")}
+    config = {"front_end": asdict(recipe.front_end), "network": asdict(recipe.network), "recipe": config}
+    (options.models / VOICE_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    use = licence({clip.corpus for clip in clips})
+    record(options.models, dict.fromkeys((VOICE_CONFIG, VOICE_WEIGHTS), use))
 
 
 if __name__ == "__main__":

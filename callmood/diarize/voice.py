@@ -1,15 +1,26 @@
-"""The voice network: what tells the voices of one call apart, as points on a sphere.
+"""The voice network: what tells the voices of one call apart, as directions.
 
-The same kind of network as the emotion model's, over the same MFCC frames, so that a channel's features are computed
-once. It knows nobody by name: it serves only to group the speech of one call.
+The same kind of network as the emotion model's, over MFCC of the same front end. It knows nobody by name: it serves
+only to group the speech of one call.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from callmood.emotion.network import NetworkConfig, pool_spans
+import numpy as np
+from numpy.typing import NDArray
+
+from callmood.emotion.device import import_tensorflow
+from callmood.emotion.network import STRIDE, NetworkConfig, load_weights, pool_spans, predict_spans
+from callmood.errors import ModelError
+from callmood.features import FrontEnd
+from callmood.model_files import VOICE_CONFIG, VOICE_WEIGHTS, verified
+from callmood.types import Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +40,7 @@ def build_voice_network(config: VoiceConfig) -> Any:
     Inputs
     ------
     frames
-        Shape (batch, frames, n_mfcc): MFCC less their mean over all speech of the call (C0: of the stretch); rows
-        beyond a stretch's end are zero.
+        Shape (batch, frames, n_mfcc), of `relative_to_call`; rows beyond a stretch's end are zero.
     spans
         Shape (batch, spans, frames / STRIDE); see `callmood.emotion.network.build_network`.
 
@@ -43,10 +53,58 @@ def build_voice_network(config: VoiceConfig) -> Any:
 
     frames = Input((None, config.n_mfcc), name="frames")
     spans = Input((None, None), name="spans")
+    mask = ops.repeat(ops.expand_dims(ops.max(spans, axis=1), -1), STRIDE, axis=1)
     scaled = layers.BatchNormalization(center=False, scale=False, name="frames_norm")(frames)
-    mask = ops.repeat(ops.expand_dims(ops.max(spans, axis=1), -1), 4, axis=1)
     trunk = NetworkConfig(width=config.width, blocks=config.blocks, dropout=config.dropout)
     pooled = pool_spans(scaled * mask, spans, trunk)
     embedding = layers.Dense(config.dimensions, name="embedding")(pooled)
     embedding = layers.BatchNormalization(center=False, scale=False, name="embedding_norm")(embedding)
     return Model([frames, spans], embedding, name="voice")
+
+
+def relative_to_call(stretches: Sequence[Floats]) -> list[Floats]:
+    """MFCC of all speech of a call, each of shape (frames, n_mfcc), as the network hears it.
+
+    C0 loses its mean over each stretch, since level is not voice; the others lose their mean over the call, which is
+    what the line adds to every voice.
+    """
+    levelled = [np.array(frames, dtype=np.float32) for frames in stretches]
+    for frames in levelled:
+        frames[:, 0] -= frames[:, 0].mean()
+    mean = np.concatenate(levelled).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return [frames - mean for frames in levelled]
+
+
+class VoiceModel:
+    """The trained voice network with its front end.
+
+    Raises
+    ------
+    ModelError
+        A file is missing, damaged, or does not match its recorded SHA-256.
+    """
+
+    def __init__(self, models: str | Path | None = None) -> None:
+        import_tensorflow()
+        config_path, weights = verified(VOICE_CONFIG, models), verified(VOICE_WEIGHTS, models)
+        try:
+            config = json.loads(config_path.read_text(encoding="utf-8"))
+            self.front_end = FrontEnd(**config["front_end"])
+            self._network: Any = build_voice_network(VoiceConfig(**config["network"]))
+        except (TypeError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"{config_path}: made for another version; use models made for this version."
+            ) from error
+        load_weights(self._network, weights)
+
+    def embed(self, stretches: Sequence[Floats], spans: Sequence[NDArray[np.int64]]) -> list[Floats]:
+        """Unit vectors of spans of a call's speech: for each stretch, shape (n, dimensions).
+
+        `stretches` are of `relative_to_call`; each of `spans` has shape (n, 2), first and one-past-last frame.
+        """
+        return [unit(rows) for rows in predict_spans(self._network, stretches, spans)]
+
+
+def unit(rows: Floats) -> Floats:
+    """Each row at length one."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9), dtype=np.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callmood.emotion.device import import_tensorflow
-from callmood.emotion.network import NetworkConfig, build_network, predict_spans
+from callmood.emotion.network import NetworkConfig, build_network, load_weights, predict_spans
 from callmood.emotions import EMOTIONS
 from callmood.errors import ModelError
 from callmood.features import FrontEnd
@@ -39,14 +38,11 @@ class EmotionModel:
         self.temperature = float(config["temperature"])
         try:
             self._network: Any = build_network(NetworkConfig(**config["network"]))
-            with warnings.catch_warnings():
-                # Keras only warns of a layer that finds no weights, and leaves it random.
-                warnings.simplefilter("error", UserWarning)
-                self._network.load_weights(weights)
-        except (TypeError, ValueError, KeyError, UserWarning) as error:
+        except TypeError as error:
             raise ModelError(
-                f"{weights}: not weights of this version's network; use models made for this version."
+                f"{config_path}: made for another version; use models made for this version."
             ) from error
+        load_weights(self._network, weights)
 
     def probabilities(self, stretches: Sequence[Floats], spans: Sequence[NDArray[np.int64]]) -> list[Floats]:
         """Emotion probabilities of spans inside stretches of speech.

@@ -7,14 +7,17 @@ inference build the very same graph.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callmood.emotions import EMOTIONS
+from callmood.errors import ModelError
 from callmood.types import Floats
 
 STRIDE = 4
@@ -113,6 +116,19 @@ def _mask(spans: Any) -> Any:
 def pad_frames(mfcc: Floats, n_frames: int) -> Floats:
     """`mfcc`, shape (frames, inputs), with zero rows added up to `n_frames`."""
     return np.pad(mfcc, ((0, n_frames - len(mfcc)), (0, 0)))
+
+
+def load_weights(network: Any, weights: Path) -> None:
+    """Weights of a file into a network; raises `ModelError` where they are not its own."""
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns of a layer that finds no weights, and leaves it random.
+            warnings.simplefilter("error", UserWarning)
+            network.load_weights(weights)
+    except (TypeError, ValueError, KeyError, UserWarning) as error:
+        raise ModelError(
+            f"{weights}: not weights of this version's network; use models made for this version."
+        ) from error
 
 
 def predict_spans(
