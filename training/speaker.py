@@ -190,7 +190,7 @@ def _segment(frames: NDArray[np.float16], width: int, rng: np.random.Generator) 
 def fit(takes: Takes, recipe: Recipe) -> Any:
     """A trained voice network."""
     import keras
-    from keras import layers
+    from keras import layers, ops
 
     keras.utils.set_random_seed(recipe.seed)
 
