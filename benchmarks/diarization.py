@@ -31,7 +31,9 @@ from callmood.diarize.rttm import read_rttm
 from callmood.diarize.turns import join_regions
 from callmood.diarize.vad import RATE_HZ
 from callmood.types import Audio, Floats, Turn
-from training.speaker import HELD_OUT, loud_parts, read_speech
+from training.speaker import HELD_OUT, loud_parts
+from training.corpora import Clip
+from training.speaker import speech_of
 
 COLLARS_S = (0.25, 0.0)
 SCRIPTED = (
@@ -134,7 +136,15 @@ def _scripted(corpora: Path, first: str, second: str, *, seed: int) -> tuple[Flo
         choices = [row for row in rows if row["emotion"] != emotions[who]]
         row = choices[rng.integers(len(choices))]
         emotions[who] = row["emotion"]
-        speech = read_speech(corpora / row["file"])
+        speech = speech_of(
+            Clip(
+                file=row["file"],
+                path=corpora / row["file"],
+                corpus=row["corpus"],
+                speaker=speaker,
+                emotion=row["emotion"],
+            )
+        )
         start_s = sum(map(len, parts)) / RATE_HZ
         spoken = join_regions(loud_parts(speech) / RATE_HZ, max_pause_s=0.3, min_s=0.0)
         reference += [

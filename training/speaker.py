@@ -114,13 +114,29 @@ def training_clips(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def read_takes(clips: Sequence[Clip], recipe: Recipe, *, noise: Path, cache: Path, jobs: int) -> Takes:
-    """Every take of the clips; computed where `cache` does not hold them yet."""
+    """Every take of the clips; computed where `cache` does not hold those of their corpus yet."""
+    clips = sorted(clips, key=lambda clip: (clip.corpus, clip.file))
+    frames = [
+        take
+        for corpus in sorted({clip.corpus for clip in clips})
+        for take in _of_corpus(
+            [clip for clip in clips if clip.corpus == corpus], recipe, noise=noise, cache=cache, jobs=jobs
+        )
+    ]
+    names = [f"{clip.speaker} {speed}" for clip in clips for speed in recipe.speeds]
+    known, voice = np.unique(names, return_inverse=True)
+    return Takes(frames=tuple(frames), voice=voice, voices=len(known))
+
+
+def _of_corpus(
+    clips: Sequence[Clip], recipe: Recipe, *, noise: Path, cache: Path, jobs: int
+) -> list[NDArray[np.float16]]:
     import joblib
 
     sources = [Path(str(module.__file__)).read_bytes() for module in (augment, mfcc)]
     decisive = [
         [(clip.file, clip.path.stat().st_size) for clip in clips],
-        [asdict(recipe.front_end), recipe.speeds, recipe.least_snr_db, recipe.seed],
+        [asdict(recipe.front_end), recipe.speeds, recipe.least_snr_db],
         [hashlib.sha256(source).hexdigest() for source in sources],
     ]
     key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
@@ -135,10 +151,7 @@ def read_takes(clips: Sequence[Clip], recipe: Recipe, *, noise: Path, cache: Pat
         with built_whole(stored) as partial:
             np.savez(partial, frames=np.concatenate(frames), lengths=[len(take) for take in frames])
     with np.load(stored, allow_pickle=False) as arrays:
-        frames = np.split(arrays["frames"], np.cumsum(arrays["lengths"])[:-1])
-    names = [f"{clip.speaker} {speed}" for clip in clips for speed in recipe.speeds]
-    known, voice = np.unique(names, return_inverse=True)
-    return Takes(frames=tuple(frames), voice=voice, voices=len(known))
+        return np.split(arrays["frames"], np.cumsum(arrays["lengths"])[:-1])
 
 
 def _takes_of(clips: Sequence[Clip], acoustics: Acoustics, recipe: Recipe) -> list[list[NDArray[np.float16]]]:
@@ -149,7 +162,7 @@ def _takes_of(clips: Sequence[Clip], acoustics: Acoustics, recipe: Recipe) -> li
 
 
 def _take(speech: Floats, clip: Clip, take: int, acoustics: Acoustics, recipe: Recipe) -> NDArray[np.float16]:
-    digest = hashlib.sha256(f"{recipe.seed}/{clip.file}/{take}".encode()).digest()
+    digest = hashlib.sha256(f"{clip.file}/{take}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
     drawn = draw_line(acoustics, rng, rate_hz=RATE_HZ)
     line = replace(drawn, speed=recipe.speeds[take], snr_db=max(drawn.snr_db, recipe.least_snr_db))
