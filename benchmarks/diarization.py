@@ -1,28 +1,30 @@
-"""Diarization error of the embedded engines: `python -m benchmarks.diarization SHARED`.
+"""Diarization error of the embedded engines: `python -m benchmarks.diarization SHARED [--development]`.
 
 Builds its calls from the data folder SHARED and prints one table. DER and its parts (missed speech, false
 alarm, confusion) are percentages of the reference's speech, overlaps scored; the collar is what is left
-unscored on either side of each boundary (pyannote.metrics counts both sides).
+unscored on either side of each boundary (pyannote.metrics counts both sides). `angry`: share of the angry speech of
+the reference that bears its speaker's label.
 
 - `repairs`: the role-played call of two legs, as two channels and mixed to mono. Its reference comes from
   the energy of the clean legs, with boundaries good to about 0.1 s.
 - `scripted`: two speakers that `training/speaker.py` held out take turns over a simulated telephone line,
-  the emotion drawn anew for every utterance. F and M: sex of the two. The reference is what is less
-  than 25 dB below each clip's loudest part, joined across 0.3 s.
+  the emotion drawn anew for every utterance; twelve pairs of one sex and six mixed. The reference is what is less
+  than 25 dB below each clip's loudest part, joined across 0.3 s: of clips from a noisy room that is more than speech.
 - `sample`, `dev*`, `trn*`: 30 s of meetings and conversations by others, with their own references.
 
-None of these voices trained the speaker model, but the diarizer's thresholds were chosen on the role-played
-call and on calls of the same held-out speakers. Builtin is told the number of speakers in the reference.
+None of these voices trained the voice network or decided anything about the diarizer: that was done on the scripted
+calls of other speakers, which `--development` scores instead. Builtin is told the number of speakers in the reference.
 """
 
 from __future__ import annotations
 
-import csv
-import sys
+import argparse
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,19 +33,12 @@ from callmood.diarize.rttm import read_rttm
 from callmood.diarize.turns import join_regions
 from callmood.diarize.vad import RATE_HZ
 from callmood.types import Audio, Floats, Turn
-from training.speaker import HELD_OUT, loud_parts
-from training.corpora import Clip
-from training.speaker import speech_of
+from training.corpora import Clip, read_manifest, speaker_traits
+from training.speaker import DEVELOPMENT, HELD_OUT, loud_parts, speech_of
 
 COLLARS_S = (0.25, 0.0)
-SCRIPTED = (
-    ("FF", "ravdess/18", "ravdess/20"),
-    ("MM", "ravdess/17", "ravdess/19"),
-    ("FM", "ravdess/18", "ravdess/17"),
-    ("FF", "crema-d/1084", "crema-d/1089"),
-    ("MM", "crema-d/1083", "crema-d/1086"),
-    ("MF", "crema-d/1085", "crema-d/1091"),
-)
+ONE_SEX, MIXED = 12, 6
+"""Scripted calls between speakers of one sex, and of two."""
 UTTERANCES = 24
 LEVELLING = 0.4
 """How much of the difference in level between utterances is left, in dB per dB."""
@@ -58,31 +53,41 @@ class Call:
     reference: tuple[Turn, ...]
     scored_s: float
     """The call is scored from 0 to here."""
+    angry: tuple[Turn, ...] = ()
+    """The part of the reference that is known to be angry."""
 
 
 def main() -> None:
     """Print the table for the data folder given as the only argument."""
     from pyannote.metrics.diarization import DiarizationErrorRate
 
-    print(
-        "| call | engine | "
-        + " | ".join(f"DER {c} s | miss | fa | conf" for c in COLLARS_S)
-        + " | x real time |"
-    )
-    print("|---|---|" + "---|" * (4 * len(COLLARS_S) + 1))
-    totals: dict[tuple[str, float], DiarizationErrorRate] = {}
-    for call in calls(Path(sys.argv[1])):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.diarization")
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--development", action="store_true", help="the calls on which everything was chosen")
+    options = parser.parse_args()
+    columns = [f"DER {collar_s} s | miss | fa | conf" for collar_s in COLLARS_S]
+    print(f"| call | engine | {' | '.join(columns)} | angry | x real time |")
+    print("|---|---|" + "---|" * (4 * len(COLLARS_S) + 2))
+    totals: dict[str, dict[float, DiarizationErrorRate]] = {}
+    angry: dict[str, list[tuple[float, float]]] = {}
+    found = scripted_calls(options.shared, DEVELOPMENT) if options.development else calls(options.shared)
+    for call in found:
         engine = make_diarizer(call.engine, speakers=len({turn.speaker for turn in call.reference}))
         turns, speed = _timed(engine, call.samples)
-        cells = []
-        for collar_s in COLLARS_S:
-            group = (f"{call.name.split()[0]} | {call.engine}", collar_s)
-            metric = totals.setdefault(group, DiarizationErrorRate(collar=2 * collar_s))
-            cells.append(_cells(metric(**_scored(call, turns), detailed=True)))
-        print(f"| {call.name} | {call.engine} | {' | '.join(cells)} | {speed:.0f} |", flush=True)
-    for name in dict.fromkeys(name for name, _ in totals):
-        pooled = [_cells(totals[name, collar_s][:]) for collar_s in COLLARS_S]
-        print(f"| all {name} | {' | '.join(pooled)} | |")
+        scored = _scored(call, turns)
+        right_s, angry_s = _angry(call, scored)
+        groups = [f"{' '.join(call.name.split()[:count])} | {call.engine}" for count in (1, 2)]
+        for group in groups:
+            angry.setdefault(group, []).append((right_s, angry_s))
+            metrics = totals.setdefault(group, {c: DiarizationErrorRate(collar=2 * c) for c in COLLARS_S})
+            details = [_cells(metric(**scored, detailed=True)) for metric in metrics.values()]
+        share = f"{100 * right_s / angry_s:.1f}" if angry_s else ""
+        print(f"| {call.name} | {call.engine} | {' | '.join(details)} | {share} | {speed:.0f} |", flush=True)
+    for group, metrics in totals.items():
+        pooled = [_cells(metric[:]) for metric in metrics.values()]
+        right_s, angry_s = np.sum(angry[group], axis=0)
+        share = f"{100 * right_s / angry_s:.1f}" if angry_s else ""
+        print(f"| all {group} | {' | '.join(pooled)} | {share} | |")
 
 
 def calls(shared: Path) -> Iterator[Call]:
@@ -94,12 +99,7 @@ def calls(shared: Path) -> Iterator[Call]:
     yield Call(name="repairs", engine="channels", samples=two, reference=reference, scored_s=duration_s)
     mixed = two.mean(axis=0, keepdims=True)
     yield Call(name="repairs", engine="builtin", samples=mixed, reference=reference, scored_s=duration_s)
-    for seed, (sexes, first, second) in enumerate(SCRIPTED):
-        samples, reference = _scripted(shared / "corpora", first, second, seed=seed)
-        name = f"scripted {sexes} {first.split('/')[1]} {second}"
-        yield Call(
-            name=name, engine="builtin", samples=samples, reference=reference, scored_s=samples.size / RATE_HZ
-        )
+    yield from scripted_calls(shared, HELD_OUT)
     folder = shared / "diarization"
     sample = read_rttm(folder / "sample.rttm")
     files = [("sample", folder / "sample.wav", sample)]
@@ -115,41 +115,66 @@ def calls(shared: Path) -> Iterator[Call]:
             )
 
 
-def _scripted(corpora: Path, first: str, second: str, *, seed: int) -> tuple[Floats, tuple[Turn, ...]]:
-    """A telephone call of two corpus voices whose emotion changes at every utterance."""
+def scripted_calls(shared: Path, speakers: Iterable[str]) -> Iterator[Call]:
+    """Calls between pairs of `speakers` of one corpus, as far as they are at hand."""
+    corpora = shared / "corpora"
+    rows: dict[str, list[Clip]] = {}
+    for manifest in ("crema-d.csv", "ravdess.csv"):
+        for clip in read_manifest(corpora / manifest)[0]:
+            if clip.speaker in speakers:
+                rows.setdefault(clip.speaker, []).append(clip)
+    sex = {name: str(traits.sex)[0].upper() for name, traits in speaker_traits(rows, corpora).items()}
+    pairs = [
+        pair
+        for pair in itertools.combinations(sorted(rows), 2)
+        if pair[0].split("/")[0] == pair[1].split("/")[0]
+    ]
+    rng = np.random.default_rng(0)
+    rng.shuffle(pairs)
+    one_sex = [(a, b) for a, b in pairs if sex[a] == sex[b]][:ONE_SEX]
+    mixed = [(a, b) for a, b in pairs if sex[a] != sex[b]][:MIXED]
+    for seed, (first, second) in enumerate(one_sex + mixed):
+        samples, reference, angry = _scripted(rows[first], rows[second], seed=seed)
+        yield Call(
+            name=f"scripted {'one-sex' if sex[first] == sex[second] else 'mixed'} {first} {second}",
+            engine="builtin",
+            samples=samples,
+            reference=reference,
+            scored_s=samples.size / RATE_HZ,
+            angry=angry,
+        )
+
+
+def _scripted(
+    first: Sequence[Clip], second: Sequence[Clip], *, seed: int
+) -> tuple[Floats, tuple[Turn, ...], tuple[Turn, ...]]:
+    """A telephone call of two corpus voices whose emotion changes at every utterance: samples, reference, and the
+    part of it that is angry."""
     from scipy import signal
 
-    assert {first, second} <= HELD_OUT
     rng = np.random.default_rng(seed)
     lines = []
-    for speaker in (first, second):
-        with (corpora / f"{speaker.split('/')[0]}.csv").open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["speaker"] == speaker]
+    for clips in (first, second):
         band = signal.butter(4, [300, rng.uniform(3200, 3600)], "bandpass", fs=RATE_HZ, output="sos")
-        lines.append((speaker, rows, band, 10 ** (rng.uniform(-6, 0) / 20)))
+        lines.append((clips, band, 10 ** (rng.uniform(-6, 0) / 20)))
     parts: list[Floats] = [np.zeros(RATE_HZ // 2, dtype=np.float32)]
     reference: list[Turn] = []
+    angry: list[Turn] = []
     emotions = ["", ""]
     for index in range(UTTERANCES):
         who = index % 2
-        speaker, rows, band, gain = lines[who]
-        choices = [row for row in rows if row["emotion"] != emotions[who]]
-        row = choices[rng.integers(len(choices))]
-        emotions[who] = row["emotion"]
-        speech = speech_of(
-            Clip(
-                file=row["file"],
-                path=corpora / row["file"],
-                corpus=row["corpus"],
-                speaker=speaker,
-                emotion=row["emotion"],
-            )
-        )
+        clips, band, gain = lines[who]
+        choices = [clip for clip in clips if clip.emotion != emotions[who]]
+        clip = choices[rng.integers(len(choices))]
+        emotions[who] = clip.emotion
+        speech = speech_of(clip)
         start_s = sum(map(len, parts)) / RATE_HZ
         spoken = join_regions(loud_parts(speech) / RATE_HZ, max_pause_s=0.3, min_s=0.0)
-        reference += [
-            Turn(speaker=speaker, channel=0, start_s=start_s + a, end_s=start_s + b) for a, b in spoken
+        turns = [
+            Turn(speaker=clip.speaker, channel=0, start_s=start_s + a, end_s=start_s + b) for a, b in spoken
         ]
+        reference += turns
+        angry += turns if clip.emotion == "angry" else []
         # A telephone levels its input, and an actor turns from a whisper to a shout between two clips.
         level = np.sqrt(np.mean(speech**2))
         parts.append(signal.sosfilt(band, speech) * gain * level ** (LEVELLING - 1.0))
@@ -159,7 +184,7 @@ def _scripted(corpora: Path, first: str, second: str, *, seed: int) -> tuple[Flo
     line += rng.standard_normal(len(line)) * np.sqrt(np.mean(line**2)) * 10 ** (-30 / 20)
     law = np.sign(line) * np.round(127 * np.log1p(255 * np.abs(line)) / np.log(256)) / 127
     decoded = np.sign(law) * (256 ** np.abs(law) - 1) / 255
-    return decoded[None].astype(np.float32), tuple(reference)
+    return decoded[None].astype(np.float32), tuple(reference), tuple(angry)
 
 
 def _read(path: Path) -> Floats:
@@ -184,7 +209,7 @@ def _timed(engine: Diarizer, samples: Floats) -> tuple[tuple[Turn, ...], float]:
     return turns, audio.duration_s / (time.perf_counter() - began)
 
 
-def _scored(call: Call, turns: tuple[Turn, ...]) -> dict[str, object]:
+def _scored(call: Call, turns: tuple[Turn, ...]) -> dict[str, Any]:
     """Reference, hypothesis and scored part, as pyannote.metrics takes them."""
     from pyannote.core import Annotation, Segment, Timeline
 
@@ -199,6 +224,22 @@ def _scored(call: Call, turns: tuple[Turn, ...]) -> dict[str, object]:
         "hypothesis": annotation(turns),
         "uem": Timeline([Segment(0, call.scored_s)]),
     }
+
+
+def _angry(call: Call, scored: Mapping[str, Any]) -> tuple[float, float]:
+    """Seconds of the angry speech that bear its speaker's label, and of all angry speech."""
+    from pyannote.core import Segment
+    from pyannote.metrics.diarization import DiarizationErrorRate
+
+    hypothesis = scored["hypothesis"]
+    mapping = DiarizationErrorRate().optimal_mapping(scored["reference"], hypothesis)
+    right_s = sum(
+        (Segment(turn.start_s, turn.end_s) & segment).duration
+        for turn in call.angry
+        for segment, _, label in hypothesis.itertracks(yield_label=True)
+        if mapping.get(label) == turn.speaker
+    )
+    return right_s, sum(turn.duration_s for turn in call.angry)
 
 
 def _cells(detail: dict[str, float]) -> str:

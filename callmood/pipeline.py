@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from callmood.decode import decode, decode_file
 from callmood.diarize.engine import Diarizer, engine_for, make_diarizer, turns_and_audio
+from callmood.diarize.told import told_turns
 from callmood.diarize.turns import mixed, of_one_speaker
 from callmood.diarize.vad import RATE_HZ
 from callmood.emotion.score import ProbabilityModel, Scores, score_turns
@@ -30,6 +31,8 @@ class Engines:
     model: ProbabilityModel
     emotion_for: str
     escalation: EscalationRule = field(default_factory=EscalationRule)
+    rttm: Path | None = None
+    """Folder of turns that are taken instead of the diarizer's."""
 
 
 @lru_cache(maxsize=1)
@@ -49,6 +52,7 @@ def load_engines(settings: Settings) -> Engines:
         model=EmotionModel(settings.models),
         emotion_for=settings.emotion_for,
         escalation=EscalationRule(threshold_s=settings.escalation_threshold),
+        rttm=None if settings.rttm is None else Path(settings.rttm),
     )
 
 
@@ -109,8 +113,12 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
     party = recording.legs[0].role if len(recording.legs) == 1 else None
     if party is not None:
         audio = mixed(audio)
-    diarizer = engine_for(engines.diarizer, audio)
-    turns, audio = turns_and_audio(diarizer, audio)
+    if engines.rttm is not None:
+        engine = "rttm"
+        turns, audio = told_turns(engines.rttm, [leg.path for leg in recording.legs], audio)
+    else:
+        engine = engine_for(engines.diarizer, audio).name
+        turns, audio = turns_and_audio(engines.diarizer, audio)
     if party is not None:
         turns = tuple(replace(turn, role=party) for turn in of_one_speaker(turns))
     elif audio.channels == 2:
@@ -123,7 +131,7 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
         rate_hz=audio.source_rate_hz,
         codec=audio.codec,
         lost_s=audio.lost_s,
-        diarizer=diarizer.name,
+        diarizer=engine,
         turns=turns,
         turn_affect=affect_of(scores.turns),
         windows=windows,

@@ -60,6 +60,16 @@ class Settings:
         default=None,
         metadata={**_RESULT, "help": "Local directory or hub id of the pipeline for --diarizer pyannote."},
     )
+    rttm: str | None = field(
+        default=None,
+        metadata={
+            **_RESULT,
+            "help": (
+                "Folder with the turns of each recording as RTTM (call.rttm for call.wav), taken instead of "
+                "diarizing."
+            ),
+        },
+    )
     emotion_for: str = field(
         default="everyone",
         metadata={

@@ -195,6 +195,29 @@ def test_under_customer_nobody_else_is_scored(tmp_path: Path) -> None:
     ) == [(0,)]
 
 
+def test_turns_may_be_brought_along(tmp_path: Path) -> None:
+    folder, turns = tmp_path / "calls", tmp_path / "turns"
+    folder.mkdir()
+    turns.mkdir()
+    for name in ("delivery-0418.wav", "renewal-0420.opus"):
+        shutil.copy(EXAMPLES / "calls" / name, folder / name)
+    (turns / "renewal-0420.rttm").write_text(
+        "SPEAKER x 1 0.5 2.0 <NA> <NA> Ann <NA> <NA>\nSPEAKER x 1 3.0 4.0 <NA> <NA> Bob <NA> <NA>\n"
+    )
+    database = tmp_path / "x.duckdb"
+    summary = callmood.analyze(folder, db=str(database), rttm=str(turns), jobs=1, device="cpu")
+
+    assert len(summary.failures) == 1
+    assert "delivery-0418.wav: no turns at " in str(summary.failures[0].error)
+    assert rows(
+        database, "SELECT speaker, start_s, end_s, emotion IS NOT NULL FROM turns ORDER BY start_s"
+    ) == [
+        ("Ann", 0.5, 2.5, True),
+        ("Bob", 3.0, 7.0, True),
+    ]
+    assert rows(database, "SELECT diarizer FROM calls WHERE status = 'ok'") == [("rttm",)]
+
+
 def _metadata_for(folder: Path) -> Path:
     text = (EXAMPLES / "metadata.csv").read_text()
     path = folder / "metadata.csv"

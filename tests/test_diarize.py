@@ -6,6 +6,7 @@ network itself and of real calls.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from callmood.diarize.engine import engine_for, make_diarizer
 from callmood.diarize.rttm import read_rttm
 from callmood.diarize.turns import join_regions, mark_overlap, of_one_speaker
 from callmood.diarize.vad import STEP, VadSettings, speech_probabilities, speech_probability, speech_regions
+from callmood.diarize.voice import relative_to_call
 from callmood.errors import EngineUnavailableError, ModelError, RecordingError, UsageError
-from callmood.model_files import SPEAKER, verified
+from callmood.model_files import VOICE_WEIGHTS, WEIGHTS, models_folder
 from callmood.types import Audio, Floats, Turn
+from training.export import record
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -268,18 +271,40 @@ def test_a_call_without_speech_has_no_turns(samples: Floats, rows: int) -> None:
     assert make_diarizer("auto", speakers=2)(audio(np.stack([samples] * rows))) == ()
 
 
+def directions(*degrees: float) -> Floats:
+    radians = np.radians(degrees)
+    return np.column_stack((np.cos(radians), np.sin(radians))).astype(np.float32)
+
+
 def test_an_outlier_does_not_take_a_cluster_of_its_own() -> None:
-    rng = np.random.default_rng(0)
-    first, second = rng.normal(0, 0.1, (20, 2)), rng.normal([2.0, 0.0], 0.1, (20, 2))
-    label = builtin.cluster(np.vstack((first, second, [[0.0, 50.0]])), 2)
-    assert len(set(label[:20])) == 1
-    assert len(set(label[20:40])) == 1
-    assert label[0] != label[20]
-    assert label[40] == -1
+    # Thirty windows at 0 to 29 degrees, thirty at 90 to 119, one at 250.
+    centers = builtin.cluster(directions(*range(30), *range(90, 120), 250), 2)
+    assert sorted(np.degrees(np.arctan2(centers[:, 1], centers[:, 0]))) == pytest.approx([14.5, 104.5], abs=2)
 
 
 def test_equal_windows_are_one_cluster() -> None:
-    assert builtin.cluster(np.ones((8, 2), dtype=np.float32), 2).tolist() == [0] * 8
+    assert builtin.cluster(directions(*[30] * 8), 2) == pytest.approx(directions(30))
+
+
+def test_confidence_is_least_where_both_speakers_are_equally_near() -> None:
+    windows = directions(*[0] * 20, *[90] * 20, 44)
+    path, confidence = builtin.speakers_of(windows, 2)
+    assert len(set(path[:20])) == len(set(path[20:40])) == 1
+    assert path[0] != path[20]
+    assert confidence[:40].min() > confidence[40]
+
+
+def test_one_speaker_has_no_confidence() -> None:
+    path, confidence = builtin.speakers_of(directions(*range(20)), None)
+    assert path.tolist() == [0] * 20
+    assert np.isnan(confidence).all()
+
+
+def test_windows_lie_around_each_step_and_inside_the_stretch() -> None:
+    # Steps of 8 frames in 30 frames: middles 4, 12, 20, 28; windows of 10 frames.
+    found = builtin.windows_around(4, 30, hop=8.0, width=10)
+    assert found.tolist() == [[0, 10], [7, 17], [15, 25], [20, 30]]
+    assert builtin.windows_around(1, 6, hop=8.0, width=10).tolist() == [[0, 6]]
 
 
 def test_viterbi_takes_a_change_only_where_it_pays_its_cost() -> None:
@@ -288,36 +313,33 @@ def test_viterbi_takes_a_change_only_where_it_pays_its_cost() -> None:
     assert builtin.viterbi(log_p, 0.1).tolist() == [0, 0, 1, 0, 1, 1]
 
 
-def test_posteriors_agree_with_scipy() -> None:
-    from scipy.stats import multivariate_normal
-
-    model = builtin.load_model(verified(SPEAKER))
-    frames = np.random.default_rng(0).normal(size=(3, builtin.N_FEATURES)).astype(np.float32)
-    density = np.array(
-        [
-            weight * multivariate_normal(mean, np.diag(variance)).pdf(frames)
-            for weight, mean, variance in zip(model.weights, model.centers, model.variances, strict=True)
-        ]
-    ).T
-    expected = density / density.sum(axis=1, keepdims=True)
-    assert builtin.posteriors(frames, model) == pytest.approx(expected, abs=1e-4)
+@pytest.mark.parametrize("content", [None, b"", b"not weights"])
+def test_missing_or_damaged_weights_are_named(tmp_path: Path, content: bytes | None) -> None:
+    shutil.copytree(models_folder(), tmp_path / "models")
+    weights = tmp_path / "models" / VOICE_WEIGHTS
+    if content is None:
+        weights.unlink()
+    else:
+        weights.write_bytes(content)
+    with pytest.raises(ModelError, match=r"voice\.weights\.h5.*reinstall"):
+        make_diarizer("builtin", speakers=2, models=tmp_path / "models")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not an archive"])
-def test_a_missing_or_damaged_model_is_named(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "speaker.npz"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"speaker\.npz.*reinstall"):
-        builtin.load_model(path)
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(models_folder(), tmp_path / "models")
+    shutil.copyfile(tmp_path / "models" / WEIGHTS, tmp_path / "models" / VOICE_WEIGHTS)
+    record(tmp_path / "models", {VOICE_WEIGHTS: "a licence"})
+    with pytest.raises(ModelError, match="not weights of this version's network"):
+        make_diarizer("builtin", speakers=2, models=tmp_path / "models")
 
 
-def test_a_model_that_holds_a_pickle_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "speaker.npz"
-    arrays = dict(vars(builtin.load_model(verified(SPEAKER))))
-    np.savez(path, **{**arrays, "weights": np.array([print], dtype=object)})
-    with pytest.raises(ModelError):
-        builtin.load_model(path)
+def test_level_and_line_are_taken_out_of_what_the_voice_network_hears() -> None:
+    # C0: less the mean of each stretch, 2 and 20; then all less the mean over the call, here of C1: 5.
+    first, second = np.array([[1.0, 4.0], [3.0, 6.0]]), np.array([[20.0, 5.0]])
+    assert [frames.tolist() for frames in relative_to_call([first, second])] == [
+        [[-1.0, -1.0], [1.0, 1.0]],
+        [[0.0, 0.0]],
+    ]
 
 
 # The factory
@@ -326,7 +348,7 @@ def test_a_model_that_holds_a_pickle_is_refused(tmp_path: Path) -> None:
 def test_auto_takes_channels_for_two_and_builtin_for_one() -> None:
     auto = make_diarizer("auto", speakers=2)
     assert engine_for(auto, audio(silence(0.1)[None].repeat(2, axis=0))).name == "channels 1"
-    assert engine_for(auto, audio(silence(0.1)[None])).name == "builtin 1"
+    assert engine_for(auto, audio(silence(0.1)[None])).name == "builtin 2"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import callmood.model_files
 from callmood.cli.app import main
 from callmood.errors import ModelError
-from callmood.model_files import CONFIG, NEEDED, SPEAKER, describe_set, models_folder, verified
+from callmood.model_files import CONFIG, NEEDED, VOICE_WEIGHTS, describe_set, models_folder, verified
 from callmood.report.doctor import examine
 from callmood.settings import Settings
 from training.export import record
@@ -92,11 +92,11 @@ def test_all_shipped_files_are_listed_with_size_licence_and_state(shipped: Path,
     assert [(file["set"], file["file"]) for file in files] == [
         (name, file) for name in ("default", "commercial") for file in sorted(NEEDED)
     ]
-    speaker = next(file for file in files if (file["set"], file["file"]) == ("commercial", SPEAKER))
-    content = f"{SPEAKER} of any use"
+    speaker = next(file for file in files if (file["set"], file["file"]) == ("commercial", VOICE_WEIGHTS))
+    content = f"{VOICE_WEIGHTS} of any use"
     assert speaker == {
         "set": "commercial",
-        "file": SPEAKER,
+        "file": VOICE_WEIGHTS,
         "bytes": len(content),
         "licence": "any use",
         "state": "ok",
@@ -108,9 +108,9 @@ def test_the_list_in_a_terminal_and_as_csv(shipped: Path, run: Run) -> None:
     lines = run()[1].splitlines()
     assert lines[0].split() == ["set", "file", "bytes", "SHA-256", "licence"]
     assert lines[1].split() == ["default", "emotion.json", "29", "matches", "research", "only"]
-    assert len(lines) == 7
+    assert len(lines) == 9
     assert [row["licence"] for row in csv.DictReader(io.StringIO(run("--csv")[1]))] == (
-        ["research only"] * 3 + ["any use"] * 3
+        ["research only"] * 4 + ["any use"] * 4
     )
 
 
@@ -128,18 +128,18 @@ def test_one_set_may_be_named(
 
 def test_a_changed_or_missing_file_is_one_sentence_each_and_exit_1(shipped: Path, run: Run) -> None:
     (shipped / CONFIG).write_text("other")
-    (shipped / "commercial" / SPEAKER).unlink()
+    (shipped / "commercial" / VOICE_WEIGHTS).unlink()
     code, out, err = run("--csv")
     states = {
         (row["set"], row["file"]): (row["state"], row["bytes"]) for row in csv.DictReader(io.StringIO(out))
     }
     assert code == 1
     assert states["default", CONFIG] == ("changed", "5")
-    assert states["commercial", SPEAKER] == ("missing", "")
-    assert sum(state == "ok" for state, _ in states.values()) == 4
+    assert states["commercial", VOICE_WEIGHTS] == ("missing", "")
+    assert sum(state == "ok" for state, _ in states.values()) == 6
     changed, missing = err.splitlines()
     assert changed.startswith(f"callmood: {shipped / CONFIG}: not the file that was recorded")
-    assert missing.startswith(f"callmood: {shipped / 'commercial' / SPEAKER}: missing; reinstall")
+    assert missing.startswith(f"callmood: {shipped / 'commercial' / VOICE_WEIGHTS}: missing; reinstall")
 
 
 def test_a_needed_file_that_the_manifest_leaves_out_is_told(shipped: Path, run: Run, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_needed_file_that_the_manifest_leaves_out_is_told(shipped: Path, run: 
     assert {file["file"]: file["state"] for file in json.loads(out)} == {
         name: "ok" if name == CONFIG else "not recorded" for name in NEEDED
     }
-    assert err.count("manifest.json does not record it") == 2
+    assert err.count("manifest.json does not record it") == 3
 
 
 def test_a_shipped_set_that_is_gone_leaves_the_other_listed(shipped: Path, run: Run) -> None:

@@ -37,7 +37,8 @@ def test_the_wheel_carries_the_models(wheel_files: set[str]) -> None:
         "callmood/models/manifest.json",
         "callmood/models/emotion.json",
         "callmood/models/emotion.weights.h5",
-        "callmood/models/speaker/speaker.npz",
+        "callmood/models/speaker/voice.json",
+        "callmood/models/speaker/voice.weights.h5",
     } <= wheel_files
 
 

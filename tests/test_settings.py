@@ -111,6 +111,7 @@ def test_the_results_hash_follows_the_settings_that_decide_results_and_no_others
         "diarizer": "builtin",
         "speakers": "3",
         "pyannote_pipeline": "folder",
+        "rttm": "folder",
         "emotion_for": "customer",
         "escalation_threshold": 1.0,
         "jobs": 4,
@@ -124,7 +125,9 @@ def test_the_results_hash_follows_the_settings_that_decide_results_and_no_others
         for name, value in changed.items()
         if replace(Settings(), **{name: value}).results_hash() != before
     }
-    assert decisive == {"diarizer", "speakers", "pyannote_pipeline", "emotion_for", "escalation_threshold"}
+    assert decisive == {
+        *("diarizer", "speakers", "pyannote_pipeline", "rttm", "emotion_for", "escalation_threshold")
+    }
 
 
 def test_every_setting_says_what_it_is() -> None:

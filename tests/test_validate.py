@@ -20,7 +20,7 @@ from callmood import metrics
 from callmood.cli.app import main
 from callmood.emotions import EMOTIONS
 from callmood.errors import ModelError, UsageError
-from callmood.model_files import CONFIG, SPEAKER, WEIGHTS, describe_models, models_hash
+from callmood.model_files import CONFIG, VOICE_WEIGHTS, WEIGHTS, describe_models, models_hash
 from callmood.pipeline import Engines, analyze_audio, load_engines, speech_per_window
 from callmood.results.store import Store
 from callmood.settings import Settings
@@ -594,9 +594,9 @@ def models(tmp_path: Path) -> Path:
     build_network(network).save_weights(folder / WEIGHTS)
     recipe = {"front_end": asdict(FrontEnd()), "network": asdict(network)}
     write_models(folder, weights=folder / WEIGHTS, recipe=recipe, corpora={"crema-d"}, temperature=2.0)
-    (folder / SPEAKER).parent.mkdir()
-    (folder / SPEAKER).write_bytes(b"speaker")
-    record(folder, {SPEAKER: "a licence"})
+    (folder / VOICE_WEIGHTS).parent.mkdir()
+    (folder / VOICE_WEIGHTS).write_bytes(b"speaker")
+    record(folder, {VOICE_WEIGHTS: "a licence"})
     return folder
 
 

@@ -7,6 +7,7 @@ and settles what each speaker sounds like in this very call.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,9 @@ _LEAST_SHARE = 0.05
 """Of the speech: a cluster of less is a cough or a laugh, not a party to the call."""
 _TWO_SPEAKERS = 0.5
 """Least distance of two speakers, 1 - cosine, where their number is to be found (see the card)."""
+_CONFIDENCE = (0.0, 5.0)
+"""Log-odds that a decision is right: where both speakers are equally near, and for each unit of cosine similarity by
+which its own is nearer."""
 
 Ints = NDArray[np.int64]
 
@@ -68,8 +72,9 @@ class BuiltinDiarizer:
             return ()
         stretches = _stretches(regions)
         windows = _embed(samples, stretches, self._voices)
-        path = speakers_of(np.concatenate(windows), self._speakers)
-        return _turns(stretches, np.split(path, np.cumsum([len(rows) for rows in windows])[:-1]))
+        path, confidence = speakers_of(np.concatenate(windows), self._speakers)
+        cuts = np.cumsum([len(rows) for rows in windows])[:-1]
+        return _turns(stretches, np.split(path, cuts), np.split(confidence, cuts))
 
 
 def _stretches(regions: Regions) -> Regions:
@@ -106,19 +111,26 @@ def windows_around(steps: int, n_frames: int, *, hop: float, width: int) -> Ints
     return np.column_stack((first, np.minimum(first + width, n_frames)))
 
 
-def speakers_of(windows: Floats, speakers: int | None) -> Ints:
-    """Which speaker each window belongs to, 0 to at most `speakers` - 1 (None: one or two), shape (n,)."""
-    wanted = 2 if speakers is None else speakers
-    centers = cluster(windows, wanted)
+def speakers_of(windows: Floats, speakers: int | None) -> tuple[Ints, Floats]:
+    """Which speaker each window belongs to, 0 to at most `speakers` - 1 (None: one or two), and the probability that
+    this is right, NaN where there is only one; both of shape (n,)."""
+    centers = cluster(windows, 2 if speakers is None else speakers)
     path = np.zeros(len(windows), dtype=np.int64)
     for _ in range(_ROUNDS if len(centers) > 1 else 0):
-        path = viterbi(np.asarray(_NEARNESS * windows @ centers.T, dtype=np.float32), _SWITCH_COST)
-        present = np.unique(path)
-        centers = unit(np.array([windows[path == speaker].mean(axis=0) for speaker in present]))
-        path = np.searchsorted(present, path)
+        nearness = np.asarray(windows @ centers.T, dtype=np.float32)
+        present, path = np.unique(viterbi(_NEARNESS * nearness, _SWITCH_COST), return_inverse=True)
+        centers = unit(np.array([windows[path == speaker].mean(axis=0) for speaker in range(len(present))]))
     if speakers is None and len(centers) == 2 and 1.0 - float(centers[0] @ centers[1]) < _TWO_SPEAKERS:
-        return np.zeros(len(windows), dtype=np.int64)
-    return path
+        centers, path = centers[:1], np.zeros_like(path)
+    if len(centers) == 1:
+        return path, np.full(len(windows), np.nan, dtype=np.float32)
+    nearness = windows @ centers.T
+    own = np.take_along_axis(nearness, path[:, None], axis=1)[:, 0]
+    np.put_along_axis(nearness, path[:, None], -np.inf, axis=1)
+    offset, slope = _CONFIDENCE
+    return path, np.asarray(
+        1 / (1 + np.exp(-(offset + slope * (own - nearness.max(axis=1))))), dtype=np.float32
+    )
 
 
 def cluster(windows: Floats, k: int) -> Floats:
@@ -170,19 +182,38 @@ class _Spell:
     start_s: float
     end_s: float
     speaker: int
+    confidence: float
 
 
-def _turns(stretches: Regions, paths: list[Ints]) -> tuple[Turn, ...]:
-    """Spells of each speaker joined into turns; speakers are named by first speech."""
-    spells = []
-    for (start_s, end_s), path in zip(stretches, paths, strict=True):
+def _spells(stretches: Regions, paths: Sequence[Ints], confidences: Sequence[Floats]) -> Iterator[_Spell]:
+    for (start_s, end_s), path, confidence in zip(stretches, paths, confidences, strict=True):
         changes = np.flatnonzero(np.diff(path)) + 1
         edges = [start_s, *(start_s + changes * HOP_S), end_s]
-        for index, speaker in enumerate(path[np.append(0, changes)]):
-            spells.append(_Spell(float(edges[index]), float(edges[index + 1]), int(speaker)))
+        for index, steps in enumerate(np.split(np.arange(len(path)), changes)):
+            sure = float(confidence[steps].mean())
+            yield _Spell(float(edges[index]), float(edges[index + 1]), int(path[steps[0]]), sure)
+
+
+def _turns(stretches: Regions, paths: Sequence[Ints], confidences: Sequence[Floats]) -> tuple[Turn, ...]:
+    """Spells of each speaker joined into turns; speakers are named by first speech."""
+    spells = list(_spells(stretches, paths, confidences))
     turns = []
     for rank, speaker in enumerate(dict.fromkeys(spell.speaker for spell in spells)):
-        regions = np.array([(spell.start_s, spell.end_s) for spell in spells if spell.speaker == speaker])
+        own = [spell for spell in spells if spell.speaker == speaker]
+        regions = np.array([(spell.start_s, spell.end_s) for spell in own])
         for start_s, end_s in join_regions(regions, max_pause_s=MAX_PAUSE_S, min_s=MIN_TURN_S):
-            turns.append(Turn(speaker=f"S{rank + 1}", channel=0, start_s=float(start_s), end_s=float(end_s)))
+            parts = [spell for spell in own if start_s <= spell.start_s and spell.end_s <= end_s]
+            sure = np.average(
+                [spell.confidence for spell in parts],
+                weights=[spell.end_s - spell.start_s for spell in parts],
+            )
+            turns.append(
+                Turn(
+                    speaker=f"S{rank + 1}",
+                    channel=0,
+                    start_s=float(start_s),
+                    end_s=float(end_s),
+                    confidence=None if np.isnan(sure) else float(sure),
+                )
+            )
     return mark_overlap(turns)
