@@ -44,7 +44,7 @@ _MAX_CLUSTERED = 4000
 """Windows that speakers are found from; of a longer call, evenly chosen ones."""
 _TWO_SPEAKERS = 0.5
 """Least distance of two speakers, 1 - cosine, where their number is to be found (see the card)."""
-_CONFIDENCE = (0.0, 5.0)
+_CONFIDENCE = (-0.39, 3.77)
 """Log-odds that a decision is right: where both speakers are equally near, and for each unit of cosine similarity by
 which its own is nearer."""
 
@@ -89,8 +89,7 @@ def _stretches(regions: Regions) -> Regions:
 
 
 def _embed(samples: Floats, stretches: Regions, voices: VoiceModel) -> list[Floats]:
-    """For each stretch, an embedding per `HOP_S`, shape (steps, dimensions): unit vectors, less before what all windows
-    of the call share, which tells no voices apart."""
+    """For each stretch, an embedding per `HOP_S`, shape (steps, dimensions)."""
     rate = voices.front_end.frames_per_s
     frames, spans = [], []
     for start_s, end_s in stretches:
@@ -99,9 +98,7 @@ def _embed(samples: Floats, stretches: Regions, voices: VoiceModel) -> list[Floa
         frames.append(mfcc)
         steps = max(1, int(np.ceil((end_s - start_s) / HOP_S)))
         spans.append(windows_around(steps, len(mfcc), hop=HOP_S * rate, width=int(WINDOW_S * rate)))
-    embedded = voices.embed(relative_to_call(frames), spans)
-    mean = np.concatenate(embedded).mean(axis=0)
-    return [unit(rows - mean) for rows in embedded]
+    return voices.embed(relative_to_call(frames), spans)
 
 
 def windows_around(steps: int, n_frames: int, *, hop: float, width: int) -> Ints:
@@ -111,9 +108,11 @@ def windows_around(steps: int, n_frames: int, *, hop: float, width: int) -> Ints
     return np.column_stack((first, np.minimum(first + width, n_frames)))
 
 
-def speakers_of(windows: Floats, speakers: int | None) -> tuple[Ints, Floats]:
+def speakers_of(embedded: Floats, speakers: int | None) -> tuple[Ints, Floats]:
     """Which speaker each window belongs to, 0 to at most `speakers` - 1 (None: one or two), and the probability that
-    this is right, NaN where there is only one; both of shape (n,)."""
+    this is right, NaN where there is only one; both of shape (n,). `embedded` are unit vectors, shape (n, d)."""
+    # What all windows of the call share tells no voices apart.
+    windows = unit(embedded - embedded.mean(axis=0))
     some = windows[:: -(-len(windows) // _MAX_CLUSTERED)]
     centers = cluster(some, 2 if speakers is None else speakers)
     path = np.zeros(len(windows), dtype=np.int64)
@@ -121,8 +120,10 @@ def speakers_of(windows: Floats, speakers: int | None) -> tuple[Ints, Floats]:
         nearness = np.asarray(windows @ centers.T, dtype=np.float32)
         present, path = np.unique(viterbi(_NEARNESS * nearness, _SWITCH_COST), return_inverse=True)
         centers = unit(np.array([windows[path == speaker].mean(axis=0) for speaker in range(len(present))]))
-    if speakers is None and len(centers) == 2 and 1.0 - float(centers[0] @ centers[1]) < _TWO_SPEAKERS:
-        centers, path = centers[:1], np.zeros_like(path)
+    if speakers is None and len(centers) == 2:
+        first, second = unit(np.array([embedded[path == speaker].mean(axis=0) for speaker in (0, 1)]))
+        if 1.0 - float(first @ second) < _TWO_SPEAKERS:
+            centers, path = centers[:1], np.zeros_like(path)
     if len(centers) == 1:
         return path, np.full(len(windows), np.nan, dtype=np.float32)
     nearness = windows @ centers.T
