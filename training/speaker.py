@@ -34,6 +34,7 @@ from training.cache import built_whole
 from training.corpora import CORPORA, SHARED, Clip, add_corpus_options, clips_from_options, load_clip
 from training.data import EQUALIZER_STD
 from training.export import licence, record
+from training.optimizer import make_optimizer
 
 log = logging.getLogger("training")
 
@@ -234,18 +235,10 @@ def fit(takes: Takes, recipe: Recipe) -> Any:
     direction = layers.UnitNormalization()(network.output[:, 0])
     cosine = Cosines(takes.voices)(direction)
     student = keras.Model(network.inputs, cosine)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        1e-5,
-        recipe.steps - recipe.steps // 20,
-        warmup_target=recipe.learning_rate,
-        warmup_steps=recipe.steps // 20,
-    )
-    optimizer = keras.optimizers.Muon(
-        schedule,
-        ns_steps=3,
+    optimizer = make_optimizer(
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
-        adam_weight_decay=recipe.weight_decay,
-        clipnorm=1.0,
     )
 
     def margin_softmax(truth: Any, cosine: Any) -> Any:

@@ -24,6 +24,7 @@ from training.corpora import CORPORA, SHARED, Clip, add_corpus_options, clips_fr
 from training.data import LABELLED, Batches, Draw, collate, speech_span
 from training.export import write_models
 from training.features import Bank, audio_bank, feature_bank
+from training.optimizer import make_optimizer
 from training.splits import RECIPE, SPLIT, HoldOut, fold_of_clips, split_record
 from training.teacher import Teacher, Tracks, learn_teacher
 
@@ -137,17 +138,10 @@ def fit(
     pooled = network.get_layer("pooled_drop").output
     embedding = layers.Dense(embeddings.size, name="embedding")(pooled)
     student = keras.Model(network.inputs, [network.output, embedding])
-    steps = recipe.epochs * recipe.batches_per_epoch
-    schedule = keras.optimizers.schedules.CosineDecay(
-        1e-5, steps - steps // 20, warmup_target=recipe.learning_rate, warmup_steps=steps // 20
-    )
-    # Three steps of Newton-Schulz rather than five: nothing was lost by it here, and a step is a fifth faster.
-    optimizer = keras.optimizers.Muon(
-        schedule,
-        ns_steps=3,
+    optimizer = make_optimizer(
+        steps=recipe.epochs * recipe.batches_per_epoch,
+        learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
-        adam_weight_decay=recipe.weight_decay,
-        clipnorm=1.0,
     )
     student.compile(
         optimizer,
