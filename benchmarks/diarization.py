@@ -1,4 +1,4 @@
-"""Diarization error of the embedded engines: `python -m benchmarks.diarization SHARED [--development]`.
+"""Diarization error of the embedded engines: `python -m benchmarks.diarization SHARED [--development] [--models FOLDER]`.
 
 Builds its calls from the data folder SHARED and prints one table. DER and its parts (missed speech, false
 alarm, confusion) are percentages of the reference's speech, overlaps scored; the collar is what is left
@@ -64,6 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.diarization")
     parser.add_argument("shared", type=Path)
     parser.add_argument("--development", action="store_true", help="the calls on which everything was chosen")
+    parser.add_argument("--models", help="folder of the models; default: the ones callmood ships")
     options = parser.parse_args()
     columns = [f"DER {collar_s} s | miss | fa | conf" for collar_s in COLLARS_S]
     print(f"| call | engine | {' | '.join(columns)} | angry | x real time |")
@@ -72,11 +73,15 @@ def main() -> None:
     angry: dict[str, list[tuple[float, float]]] = {}
     found = scripted_calls(options.shared, DEVELOPMENT) if options.development else calls(options.shared)
     for call in found:
-        engine = make_diarizer(call.engine, speakers=len({turn.speaker for turn in call.reference}))
+        speakers = len({turn.speaker for turn in call.reference})
+        engine = make_diarizer(call.engine, speakers=speakers, models=options.models)
         turns, speed = _timed(engine, call.samples)
         scored = _scored(call, turns)
         right_s, angry_s = _angry(call, scored)
-        groups = [f"{' '.join(call.name.split()[:count])} | {call.engine}" for count in (1, 2)]
+        words = call.name.split()
+        groups = [f"{words[0]} | {call.engine}"]
+        if words[0] == "scripted":
+            groups.append(f"{words[0]} {words[1]} | {call.engine}")
         for group in groups:
             angry.setdefault(group, []).append((right_s, angry_s))
             metrics = totals.setdefault(group, {c: DiarizationErrorRate(collar=2 * c) for c in COLLARS_S})
