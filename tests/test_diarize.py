@@ -325,12 +325,14 @@ def test_missing_or_damaged_weights_are_named(tmp_path: Path, content: bytes | N
         make_diarizer("builtin", speakers=2, models=tmp_path / "models")
 
 
+@pytest.mark.usefixtures("truthful_vad")
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     shutil.copytree(models_folder(), tmp_path / "models")
     shutil.copyfile(tmp_path / "models" / WEIGHTS, tmp_path / "models" / VOICE_WEIGHTS)
     record(tmp_path / "models", {VOICE_WEIGHTS: "a licence"})
+    engine = make_diarizer("builtin", speakers=2, models=tmp_path / "models")
     with pytest.raises(ModelError, match="not weights of this version's network"):
-        make_diarizer("builtin", speakers=2, models=tmp_path / "models")
+        engine(audio(conversation()))
 
 
 def test_level_and_line_are_taken_out_of_what_the_voice_network_hears() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def relative_to_call(stretches: Sequence[Floats]) -> list[Floats]:
 
 
 class VoiceModel:
-    """The trained voice network with its front end.
+    """The trained voice network with its front end. The network itself is loaded when it is first asked.
 
     Raises
     ------
@@ -85,17 +86,22 @@ class VoiceModel:
     """
 
     def __init__(self, models: str | Path | None = None) -> None:
-        import_tensorflow()
-        config_path, weights = verified(VOICE_CONFIG, models), verified(VOICE_WEIGHTS, models)
+        config_path, self._weights = verified(VOICE_CONFIG, models), verified(VOICE_WEIGHTS, models)
         try:
             config = json.loads(config_path.read_text(encoding="utf-8"))
             self.front_end = FrontEnd(**config["front_end"])
-            self._network: Any = build_voice_network(VoiceConfig(**config["network"]))
+            self._config = VoiceConfig(**config["network"])
         except (TypeError, ValueError, KeyError) as error:
             raise ModelError(
                 f"{config_path}: made for another version; use models made for this version."
             ) from error
-        load_weights(self._network, weights)
+
+    @cached_property
+    def _network(self) -> Any:
+        import_tensorflow()
+        network = build_voice_network(self._config)
+        load_weights(network, self._weights)
+        return network
 
     def embed(self, stretches: Sequence[Floats], spans: Sequence[NDArray[np.int64]]) -> list[Floats]:
         """Unit vectors of spans of a call's speech: for each stretch, shape (n, dimensions).
