@@ -57,13 +57,16 @@ class BuiltinDiarizer:
     name = "builtin 2"
     by_channel = False
 
-    def __init__(self, *, speakers: int | None = 2, models: str | Path | None = None) -> None:
-        """`speakers` is the number of people, None to tell one from two; `models` the folder of the models.
+    def __init__(
+        self, *, speakers: int | None = 2, models: str | Path | None = None, device: str = "auto"
+    ) -> None:
+        """`speakers` is the number of people, None to tell one from two; `models` the folder of the models; `device`
+        where the voice network runs.
 
         Raises ModelError where the model is missing, damaged or not the recorded one.
         """
         self._speakers = speakers
-        self._voices = VoiceModel(models)
+        self._voices = VoiceModel(models, device=device)
 
     def __call__(self, audio: Audio) -> tuple[Turn, ...]:
         """Turns ordered by start; all by one speaker where there is too little speech to tell."""

@@ -47,12 +47,13 @@ def make_diarizer(
     match engine:
         case "auto":
             return AutoDiarizer(
-                mono=BuiltinDiarizer(speakers=speakers, models=models), stereo=ChannelsDiarizer()
+                mono=BuiltinDiarizer(speakers=speakers, models=models, device=device),
+                stereo=ChannelsDiarizer(),
             )
         case "channels":
             return ChannelsDiarizer()
         case "builtin":
-            return BuiltinDiarizer(speakers=speakers, models=models)
+            return BuiltinDiarizer(speakers=speakers, models=models, device=device)
         case "pyannote":
             from callmood.diarize.pyannote import PyannoteDiarizer
 

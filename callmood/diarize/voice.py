@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.emotion.device import import_tensorflow
+from callmood.emotion.device import use_device
 from callmood.emotion.network import STRIDE, NetworkConfig, load_weights, pool_spans, predict_spans
 from callmood.errors import ModelError
 from callmood.features import FrontEnd
@@ -85,7 +85,8 @@ class VoiceModel:
         A file is missing, damaged, or does not match its recorded SHA-256.
     """
 
-    def __init__(self, models: str | Path | None = None) -> None:
+    def __init__(self, models: str | Path | None = None, *, device: str = "auto") -> None:
+        self._device = device
         config_path, self._weights = verified(VOICE_CONFIG, models), verified(VOICE_WEIGHTS, models)
         try:
             config = json.loads(config_path.read_text(encoding="utf-8"))
@@ -98,7 +99,7 @@ class VoiceModel:
 
     @cached_property
     def _network(self) -> Any:
-        import_tensorflow()
+        use_device(self._device)
         network = build_voice_network(self._config)
         load_weights(network, self._weights)
         return network
