@@ -282,6 +282,11 @@ def test_an_outlier_does_not_take_a_cluster_of_its_own() -> None:
     assert sorted(np.degrees(np.arctan2(centers[:, 1], centers[:, 0]))) == pytest.approx([14.5, 104.5], abs=2)
 
 
+def test_less_than_a_second_is_no_cluster() -> None:
+    assert len(builtin.cluster(directions(*[0] * 20, *[90] * 9), 2)) == 1
+    assert len(builtin.cluster(directions(*[0] * 20, *[90] * 10), 2)) == 2
+
+
 def test_equal_windows_are_one_cluster() -> None:
     assert builtin.cluster(directions(*[30] * 8), 2) == pytest.approx(directions(30))
 

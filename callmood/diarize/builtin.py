@@ -39,7 +39,9 @@ _SWITCH_COST = 0.5
 _ROUNDS = 5
 """Times that speakers and boundaries are settled in turn."""
 _LEAST_SHARE = 0.05
-"""Of the speech: a cluster of less is a cough or a laugh, not a party to the call."""
+"""Of the speech,"""
+_LEAST_WINDOWS = 10
+"""and a second of it: a cluster of less is a cough or a laugh, not a party to the call."""
 _MAX_CLUSTERED = 4000
 """Windows that speakers are found from; of a longer call, evenly chosen ones."""
 _TWO_SPEAKERS = 0.5
@@ -141,9 +143,10 @@ def speakers_of(embedded: Floats, speakers: int | None) -> tuple[Ints, Floats]:
 def cluster(windows: Floats, k: int) -> Floats:
     """Centres of the best of 20 spherical k-means (Dhillon & Modha 2001) without a tiny cluster: shape (k, d).
 
-    `windows` are unit vectors. One centre where no clustering into k leaves each cluster `_LEAST_SHARE`.
+    `windows` are unit vectors. One centre where no clustering into k leaves each cluster enough.
     """
     best, most = unit(windows.mean(axis=0, keepdims=True)), -np.inf
+    least = max(_LEAST_WINDOWS, _LEAST_SHARE * len(windows))
     for seed in range(20 if 1 < k <= len(windows) else 0):
         rng = np.random.default_rng(seed)
         centers = windows[rng.choice(len(windows), k, replace=False)]
@@ -159,7 +162,7 @@ def cluster(windows: Floats, k: int) -> Floats:
             if (label == before).all():
                 break
         tightness = float((windows @ centers.T).max(axis=1).mean())
-        if tightness > most and np.bincount(label, minlength=k).min() >= _LEAST_SHARE * len(windows):
+        if tightness > most and np.bincount(label, minlength=k).min() >= least:
             best, most = centers, tightness
     return best
 
