@@ -12,7 +12,7 @@ from callmood.settings import load_settings
 if TYPE_CHECKING:
     from callmood.emotion.utterance import Utterance
     from callmood.results.schema import Connection
-    from callmood.types import Floats, Turn
+    from callmood.types import Diarization, Floats
     from callmood.validation.result import Validation
 
 
@@ -78,7 +78,7 @@ def classify(paths: Sequence[str | Path], *, models: str | Path | None = None) -
     return [classify_file(Path(path), models=models) for path in paths]
 
 
-def find_turns(path: str | Path, **settings: Any) -> tuple[Turn, ...]:
+def find_turns(path: str | Path, **settings: Any) -> Diarization:
     """Who speaks when in one file, without a database and without emotions.
 
     Parameters

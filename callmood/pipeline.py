@@ -18,9 +18,9 @@ from callmood.diarize.vad import RATE_HZ
 from callmood.emotion.score import ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.settings import Settings
-from callmood.text import printable
+from callmood.text import printable, truncated
 from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
-from callmood.types import Analysis, Audio, CallResult, Escalation, Recording, Turn, Windows
+from callmood.types import Analysis, Audio, CallResult, Diarization, Escalation, Recording, Turn, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def load_engines(settings: Settings) -> Engines:
         model=EmotionModel(settings.models),
         emotion_for=settings.emotion_for,
         escalation=EscalationRule(threshold_s=settings.escalation_threshold),
-        rttm=None if settings.rttm is None else Path(settings.rttm),
+        rttm=_folder(settings.rttm),
     )
 
 
@@ -64,6 +64,11 @@ def load_diarizer(settings: Settings) -> Diarizer:
     ------
     ModelError, EngineUnavailableError
     """
+    from callmood.emotion.device import use_device
+
+    if settings.device == "gpu":
+        # Networks load when they are first needed; that there is no GPU is told before.
+        use_device(settings.device)
     return make_diarizer(
         settings.diarizer,
         speakers=settings.speaker_count,
@@ -73,14 +78,28 @@ def load_diarizer(settings: Settings) -> Diarizer:
     )
 
 
-def find_turns(path: Path, settings: Settings) -> tuple[Turn, ...]:
+def find_turns(path: Path, settings: Settings) -> Diarization:
     """The turns of one file, without its emotions; raises `RecordingError` where it cannot be read."""
+    diarizer = load_diarizer(settings)
     audio = decode_file(path, rate_hz=RATE_HZ)
     try:
-        turns, _ = turns_and_audio(load_diarizer(settings), audio)
+        engine, turns, _ = _turns(audio, [path], diarizer, _folder(settings.rttm))
     except RecordingError as error:
         raise RecordingError(f"{printable(path)}: {error}") from error
-    return turns
+    return Diarization(turns=turns, engine=engine, lost_s=audio.lost_s)
+
+
+def _turns(
+    audio: Audio, paths: Sequence[Path], diarizer: Diarizer, rttm: Path | None
+) -> tuple[str, tuple[Turn, ...], Audio]:
+    """What found the turns of a call, the turns, and the audio whose rows are their channels."""
+    if rttm is not None:
+        return "rttm", *told_turns(rttm, paths, audio)
+    return engine_for(diarizer, audio).name, *turns_and_audio(diarizer, audio)
+
+
+def _folder(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
 
 
 def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
@@ -101,9 +120,7 @@ def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
         return CallResult(recording=recording, status="failed", error=sentence)
     lost = None
     if analysis.lost_s > 0:
-        lost = (
-            f"{name}: truncated, at least {max(analysis.lost_s, 0.1):.1f} s did not decode; fetch it again."
-        )
+        lost = truncated(name, analysis.lost_s)
     status = "ok" if analysis.turns else "no_speech"
     return CallResult(recording=recording, status=status, error=lost, analysis=analysis)
 
@@ -113,12 +130,7 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
     party = recording.legs[0].role if len(recording.legs) == 1 else None
     if party is not None:
         audio = mixed(audio)
-    if engines.rttm is not None:
-        engine = "rttm"
-        turns, audio = told_turns(engines.rttm, [leg.path for leg in recording.legs], audio)
-    else:
-        engine = engine_for(engines.diarizer, audio).name
-        turns, audio = turns_and_audio(engines.diarizer, audio)
+    engine, turns, audio = _turns(audio, [leg.path for leg in recording.legs], engines.diarizer, engines.rttm)
     if party is not None:
         turns = tuple(replace(turn, role=party) for turn in of_one_speaker(turns))
     elif audio.channels == 2:

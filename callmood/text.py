@@ -18,6 +18,11 @@ def printable(text: object) -> str:
     )
 
 
+def truncated(name: str, lost_s: float) -> str:
+    """The sentence for a file of which a part did not decode."""
+    return f"{name}: truncated, at least {max(lost_s, 0.1):.1f} s did not decode; fetch it again."
+
+
 def path_text(path: Path) -> str:
     """A path as text that any database can hold: bytes that are not UTF-8 become escapes."""
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -117,6 +117,18 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Diarization:
+    """Who speaks when in one file."""
+
+    turns: tuple[Turn, ...]
+    """Ordered by start; none where nobody speaks."""
+    engine: str
+    """Name and version of what found them."""
+    lost_s: float
+    """Seconds of the file that did not decode; 0 where it is whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Affect:
     """Emotion scores of n spans, in the order of the spans; rows not inferred are NaN."""
 

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 import callmood
-from callmood.errors import Exit, UsageError
+from callmood.errors import Exit, RecordingError, UsageError
 from callmood.results import connect
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -301,3 +301,22 @@ def test_a_real_two_channel_call_matches_its_reference_turns(tmp_path: Path) -> 
         reference[fields[7] != "agent", round(start_s * 100) : round((start_s + length_s) * 100)] = True
 
     assert (spoken == reference).all(axis=0).mean() > 0.85
+
+
+def test_turns_of_a_file_without_a_database(tmp_path: Path) -> None:
+    two = callmood.find_turns(EXAMPLES / "calls" / "delivery-0418.wav")
+    assert two.engine.startswith("channels")
+    assert {turn.channel for turn in two.turns} == {0, 1}
+    one = callmood.find_turns(EXAMPLES / "calls" / "renewal-0420.opus", device="cpu")
+    assert one.engine.startswith("builtin")
+    assert {turn.speaker for turn in one.turns} == {"S1", "S2"}
+    assert one.lost_s == 0.0
+
+    whole = (EXAMPLES / "calls" / "outage-0419.mp3").read_bytes()
+    (tmp_path / "cut.wav").write_bytes((EXAMPLES / "calls" / "delivery-0418.wav").read_bytes()[: len(whole)])
+    assert callmood.find_turns(tmp_path / "cut.wav").lost_s > 1.0
+    (tmp_path / "cut.rttm").write_text("SPEAKER x 1 0.5 1.0 <NA> <NA> Ann <NA> <NA>\n")
+    told = callmood.find_turns(tmp_path / "cut.wav", rttm=str(tmp_path))
+    assert (told.engine, [turn.speaker for turn in told.turns]) == ("rttm", ["Ann"])
+    with pytest.raises(RecordingError, match=r"renewal-0420\.opus: .*--diarizer builtin or auto"):
+        callmood.find_turns(EXAMPLES / "calls" / "renewal-0420.opus", diarizer="channels")

@@ -29,7 +29,7 @@ from callmood.cli.show import bar_of
 from callmood.errors import DatabaseBusyError, RecordingError
 from callmood.results.store import Store
 from callmood.run import Progress, RunSummary
-from callmood.types import CallResult, Turn
+from callmood.types import CallResult, Diarization, Turn
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -659,11 +659,13 @@ def test_classify_names_emotions_and_reports_files_that_fail(
 def test_diarize_prints_turns_and_rttm_and_reports_files_that_fail(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def find_turns(path: str, **settings: Any) -> tuple[Turn, ...]:
+    def find_turns(path: str, **settings: Any) -> Diarization:
         assert settings["speakers"] == "auto"
         if path == "bad.wav":
             raise RecordingError("bad.wav: no audio.")
-        return (Turn(speaker="S2", channel=1, start_s=0.5, end_s=2.0, overlap_s=0.25),)
+        turn = Turn(speaker="S2", channel=1, start_s=0.5, end_s=2.0, overlap_s=0.25)
+        silent = path == "silent.wav"
+        return Diarization(turns=() if silent else (turn,), engine="x", lost_s=1.25 if silent else 0.0)
 
     monkeypatch.setattr(callmood, "find_turns", find_turns)
     files = ("my call.wav", "bad.wav", "--speakers", "auto")
@@ -682,6 +684,18 @@ def test_diarize_prints_turns_and_rttm_and_reports_files_that_fail(
     ]
     assert run("diarize", *files, "--rttm")[1] == ("SPEAKER my_call 2 0.500 1.500 <NA> <NA> S2 <NA> <NA>\n")
     assert run("diarize", files[0], "--speakers", "auto")[0] == 0
+    code, _, err = run("diarize", "silent.wav", "--speakers", "auto")
+    assert (code, err.splitlines()) == (
+        0,
+        [
+            "no turns",
+            "callmood: silent.wav: no speech.",
+            "callmood: silent.wav: truncated, at least 1.2 s did not decode; fetch it again.",
+        ],
+    )
+    code, out, err = run("diarize", "a/call.wav", "b/call.mp3", "--rttm")
+    assert (code, out) == (2, "")
+    assert "several files are called call" in err
     code, out, err = run("diarize", *files, "--rttm", "--csv")
     assert (code, out) == (2, "")
     assert "exclude one another" in err

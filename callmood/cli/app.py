@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 import callmood
 from callmood.cli import options as opt
 from callmood.cli.output import Format, chosen_format, emit, say, write, write_json
-from callmood.errors import CallmoodError, Exit, RecordingError, UsageError
+from callmood.errors import CallmoodError, Exit, UsageError
 from callmood.settings import load_settings
 
 EXIT_CODES = """\
@@ -254,7 +254,7 @@ def diarize(
     models: opt.Models = None,
 ) -> None:
     """Tell who speaks when, without a database and without emotions."""
-    from callmood.cli.diarize import rttm_of_each, turns_of_each
+    from callmood.cli.diarize import Sentences, rttm_of_each, turns_of_each
     from callmood.cli.layouts import TURNS_OF_FILES
 
     if as_rttm and (as_json or as_csv):
@@ -267,14 +267,14 @@ def diarize(
         "device": device,
         "models": models,
     }
-    errors: list[RecordingError] = []
+    sentences = Sentences()
     if as_rttm:
-        emit(rttm_of_each(files, given, errors))
+        emit(rttm_of_each(files, given, sentences))
     else:
-        write(turns_of_each(files, given, errors), output, TURNS_OF_FILES, empty="no speech")
-    for error in errors:
-        say(f"callmood: {error}")
-    raise typer.Exit(Exit.SOME_FAILED if errors else Exit.OK)
+        write(turns_of_each(files, given, sentences), output, TURNS_OF_FILES, empty="no turns")
+    for sentence in sentences.remarks + sentences.failures:
+        say(f"callmood: {sentence}")
+    raise typer.Exit(Exit.SOME_FAILED if sentences.failures else Exit.OK)
 
 
 @app.command()

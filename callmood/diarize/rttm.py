@@ -8,13 +8,15 @@ from pathlib import Path
 
 from callmood.diarize.turns import mark_overlap
 from callmood.errors import UsageError
+from callmood.text import printable
 from callmood.types import Turn
 
 
 def write_rttm(turns: Iterable[Turn], uri: str) -> str:
     """RTTM text of the turns of the call `uri`; times to the millisecond, channels counted from 1.
 
-    A space in `uri` or in a speaker's name becomes `_`, as spaces separate RTTM's fields.
+    A space in `uri` or in a speaker's name becomes `_`, as spaces separate RTTM's fields; control characters are
+    escaped.
     """
     lines = [
         " ".join(
@@ -81,4 +83,4 @@ def _turn(fields: list[str]) -> Turn:
 
 
 def _field(text: str) -> str:
-    return "_".join(text.split()) or "<NA>"
+    return printable("_".join(text.split())) or "<NA>"
