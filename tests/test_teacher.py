@@ -89,6 +89,7 @@ def test_activations_step_by_step_are_told_apart_within_a_clip(tmp_path: Path) -
         tmp_path / "steps.npz",
         clip=np.array([clip.file for clip in clips]),
         steps=np.full(len(clips), 10),
+        step_s=0.2,
         activations=np.concatenate(rows).astype(np.float16),
     )
 
@@ -175,3 +176,21 @@ def test_whispers_input_has_eighty_bands_every_ten_milliseconds() -> None:
     assert np.ptp(mel) == pytest.approx(2.0, abs=0.01)
     # 1 kHz is 15 mel of Slaney's, of 37.2 up to 8 kHz: a third of the bands.
     assert mel[:, 50].argmax() == pytest.approx(80 * 15 / 45.2, abs=1)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_a_file_without_activations_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "teacher.npz"
+    if content is None:
+        np.savez(path, other=np.zeros(3))
+    else:
+        path.write_bytes(content)
+    clips = [Clip(file="a", path=tmp_path / "a", corpus="savee", speaker="savee/DC", emotion="sad")]
+    with pytest.raises(UsageError, match=r"teacher\.npz: holds no activations"):
+        learn_teacher(clips, path, speech_s=[(0.0, 1.0)], fold_of=np.zeros(1, dtype=np.int64), cache=tmp_path)
+
+
+def test_a_file_that_is_no_encoder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "encoder.onnx").write_bytes(b"no model at all")
+    with pytest.raises(UsageError, match=r"encoder\.onnx: is no"):
+        open_encoder(tmp_path / "encoder.onnx")

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.errors import UsageError
+from callmood.errors import CallmoodError, UsageError
 from callmood.types import Floats
+from training.cache import built_whole
 from training.corpora import Clip, add_corpus_options, clips_from_options, load_clip
 
 RATE_HZ = 16_000
@@ -46,14 +47,20 @@ def open_encoder(path: Path) -> tuple[Any, Floats]:
     """
     import onnx
     import onnxruntime
+    from google.protobuf.message import DecodeError
 
-    model = onnx.load(path)
+    try:
+        model = onnx.load(path)
+    except DecodeError as error:
+        raise UsageError(f"{path}: is no ONNX file; name one that holds a Whisper encoder.") from error
     graph = model.graph
     names = [f"/layers.{layer - 1}/Add_1_output_0" for layer in LAYERS]
     found = {output for node in graph.node for output in node.output}
     tables = [table for table in graph.initializer if table.name == POSITIONS]
     if not set(names) <= found or not tables:
-        raise UsageError(f"{path}: is no Whisper encoder that optimum exported: {POSITIONS} or {names} lack.")
+        raise UsageError(
+            f"{path}: is no Whisper encoder that optimum exported ({POSITIONS} or {names} lack); name one."
+        )
     positions = np.asarray(onnx.numpy_helper.to_array(tables[0]), dtype=np.float32)
     graph.initializer.remove(tables[0])
     graph.input.append(
@@ -95,19 +102,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
     options = parser.parse_args(arguments)
-    clips = clips_from_options(options)
-    blocks = np.array_split(np.arange(len(clips)), 20 * options.jobs)
+    try:
+        clips = clips_from_options(options)
+        # In this process first: what is wrong with the encoder is told before the work begins.
+        open_encoder(options.encoder)
+    except (CallmoodError, OSError) as error:
+        parser.error(str(error))
+    blocks = np.array_split(np.arange(len(clips)), min(20 * options.jobs, len(clips)))
     parts = joblib.Parallel(n_jobs=options.jobs, verbose=1)(
         joblib.delayed(_steps_of_clips)(options.encoder, [clips[index] for index in block])
         for block in blocks
     )
     rows = [row for part in parts for row in part]
-    np.savez(
-        options.out,
-        clip=np.array([clip.file for clip in clips]),
-        steps=np.array([len(row) for row in rows]),
-        activations=np.concatenate(rows),
-    )
+    with built_whole(options.out) as partial, partial.open("wb") as file:
+        np.savez(
+            file,
+            clip=np.array([clip.file for clip in clips]),
+            steps=np.array([len(row) for row in rows]),
+            step_s=STEP_S,
+            activations=np.concatenate(rows),
+        )
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +16,10 @@ from numpy.typing import NDArray
 from callmood.emotions import EMOTIONS
 from callmood.errors import UsageError
 from callmood.types import Floats
-from training.activations import STEP_S
 from training.cache import built_whole
 from training.corpora import Clip, label_indices
+
+log = logging.getLogger("training")
 
 EMBEDDING_SIZE = 128
 WHOLE_S = 30.0
@@ -113,13 +116,18 @@ def learn_teacher(
 
 def _read(activations: Path, clips: Sequence[Clip]) -> tuple[list[NDArray[np.float16]], float]:
     """Activations of each clip, shape (steps, width), without steps where there are none; seconds of a step."""
-    with np.load(activations, allow_pickle=False) as arrays:
-        names = [str(name) for name in arrays["clip"]]
-        if "steps" in arrays:
-            values, counts, step_s = arrays["activations"], arrays["steps"], STEP_S
-        else:
-            values = np.concatenate([arrays["layer6_mean"], arrays["layer8_mean"]], axis=1)
-            counts, step_s = np.ones(len(values), dtype=np.int64), WHOLE_S
+    try:
+        with np.load(activations, allow_pickle=False) as arrays:
+            names = [str(name) for name in arrays["clip"]]
+            if "steps" in arrays:
+                values, counts, step_s = arrays["activations"], arrays["steps"], float(arrays["step_s"])
+            else:
+                values = np.concatenate([arrays["layer6_mean"], arrays["layer8_mean"]], axis=1)
+                counts, step_s = np.ones(len(values), dtype=np.int64), WHOLE_S
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{activations}: holds no activations ({error}); make the file with training.activations."
+        ) from error
     rows = dict(zip(names, np.split(values, np.cumsum(counts)[:-1]), strict=True))
     nothing = np.zeros((0, values.shape[1]), dtype=np.float16)
     return [rows.get(clip.file, nothing) for clip in clips], step_s
@@ -139,6 +147,9 @@ def _learn(
 
     steps, step_s = _read(activations, clips)
     known = np.array([len(rows) > 0 for rows in steps])
+    for corpus in sorted({clip.corpus for clip in clips}):
+        own = np.array([clip.corpus == corpus for clip in clips])
+        log.info("%s: the teacher knows %d of %d clips", corpus, known[own].sum(), own.sum())
     if known.sum() < 2 * EMBEDDING_SIZE or len(np.unique(fold_of[known])) < 2:
         raise UsageError(
             f"{activations}: holds {known.sum()} of the training clips, of {len(np.unique(fold_of[known]))} folds of "
