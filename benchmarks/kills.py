@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -169,7 +168,7 @@ def _kill_at(point: Point) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     children = [pid for pid in _children() if "loky" in _command(pid)]
     if children:
-        os.kill(random.Random(point.at).choice(children), signal.SIGKILL)
+        os.kill(children[int(point.at * 1000) % len(children)], signal.SIGKILL)
 
 
 def _children() -> list[int]:
@@ -238,7 +237,7 @@ def try_points(folder: Path, *, points: int, seed: int, stand_in: bool, jobs: in
     undisturbed = folder / "undisturbed.duckdb"
     first = _life(calls, undisturbed, stand_in=stand_in, jobs=jobs, point=None)
     statements, seconds = (float(word) for word in first.stdout.split())
-    rng = random.Random(seed)
+    rng = np.random.default_rng(seed)
     killed = dict.fromkeys(("before", "after", "parent", "worker"), 0)
     found: list[str] = []
     missed = databases = 0
@@ -248,10 +247,9 @@ def try_points(folder: Path, *, points: int, seed: int, stand_in: bool, jobs: in
         survived = False
         # At most so many on one database, so that there are several to compare.
         for _ in range(min(5, points - sum(killed.values()))):
-            kind = rng.choice(list(killed))
-            most = statements if kind in ("before", "after") else seconds
-            at = rng.randrange(int(most)) if kind in ("before", "after") else rng.uniform(0, most)
-            life = _life(calls, database, stand_in=stand_in, jobs=jobs, point=Point(kind=kind, at=at))
+            kind = str(rng.choice(list(killed)))
+            at = rng.integers(statements) if kind in ("before", "after") else rng.uniform(0, seconds)
+            life = _life(calls, database, stand_in=stand_in, jobs=jobs, point=Point(kind=kind, at=float(at)))
             survived = life.returncode == 0
             if survived and kind != "worker":
                 missed += 1
