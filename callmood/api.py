@@ -12,6 +12,7 @@ from callmood.settings import load_settings
 if TYPE_CHECKING:
     from callmood.emotion.utterance import Utterance
     from callmood.results.schema import Connection
+    from callmood.stopping import Stopping
     from callmood.types import Diarization, Floats
     from callmood.validation.result import Validation
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 def analyze(
     *paths: str | Path,
     force: bool = False,
+    stale: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    stopping: Stopping | None = None,
     **settings: Any,
 ) -> RunSummary:
     """Analyze directories, files and globs into a results database.
@@ -30,8 +33,12 @@ def analyze(
         At least one.
     force
         Analyze known recordings again.
+    stale
+        Analyze those known recordings again that were analyzed with other settings or another model.
     progress
         Called in this process after each recording.
+    stopping
+        Can be asked to end the run between calls; see `callmood.stopping`. Default: `max_runtime` decides.
     settings
         Fields of `callmood.settings.Settings`, such as `db="calls.duckdb"` or `jobs=4`; what is not given
         comes from the environment and `callmood.toml`, as on the command line.
@@ -42,9 +49,54 @@ def analyze(
         With one sentence that says what to do. A bad recording raises nothing: it becomes a row.
     """
     from callmood.batch import run_batch
+    from callmood.monitor import Monitor
 
     effective = load_settings(settings).settings
-    return run_batch(paths, effective, force=force, progress=progress)
+    with Monitor(effective, command="analyze") as monitor:
+        summary = run_batch(
+            paths,
+            effective,
+            force=force,
+            stale=stale,
+            progress=monitor.progress(progress),
+            stopping=stopping,
+        )
+        monitor.finished(summary)
+    return summary
+
+
+def retry(
+    *,
+    unreadable: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    stopping: Stopping | None = None,
+    **settings: Any,
+) -> RunSummary:
+    """Analyze the calls again that failed or were quarantined, from the files that the database names.
+
+    Parameters
+    ----------
+    unreadable
+        Those too that held no samples or could not be decoded.
+    progress, stopping, settings
+        As for `analyze`.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do.
+    """
+    from callmood.batch import retry_batch
+    from callmood.monitor import Monitor
+
+    statuses = ("failed", "quarantined", *(("unreadable", "empty") if unreadable else ()))
+    effective = load_settings(settings).settings
+    with Monitor(effective, command="retry") as monitor:
+        summary = retry_batch(
+            effective, statuses=statuses, progress=monitor.progress(progress), stopping=stopping
+        )
+        monitor.finished(summary)
+    return summary
 
 
 def connect(db: str | Path | None = None) -> Connection:

@@ -1,25 +1,31 @@
-"""Many recordings: what is new, workers, and the one writer."""
+"""Many recordings: what is new, and the one writer."""
 
 from __future__ import annotations
 
-import getpass
-import os
 import platform
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from callmood.discover import discover
 from callmood.discover.find import check_inputs
+from callmood.discover.identity import fingerprint
+from callmood.discover.settled import Looks
+from callmood.errors import DatabaseError
 from callmood.model_files import NEEDED, models_hash, verified
+from callmood.results.holder import holder_path, user_name
+from callmood.results.publish import backup_path, snapshot_path
+from callmood.results.schema import MIGRATIONS
 from callmood.results.store import Run, Store
 from callmood.run import Progress, RunSummary
 from callmood.settings import Settings
+from callmood.stopping import Stopping
 from callmood.text import path_text, printable
 from callmood.types import CallMetadata, CallResult, KnownCall, Recording
+from callmood.workers import results
 
 
 def run_batch(
@@ -27,83 +33,255 @@ def run_batch(
     settings: Settings,
     *,
     force: bool,
-    progress: Callable[[Progress], None] | None,
+    stale: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    stopping: Stopping | None = None,
 ) -> RunSummary:
     """Analyze what is new below `paths` into the database that the settings name; see `callmood.analyze`."""
-    started = time.monotonic()
-    database = Path(settings.db)
     # Before the database is made, so that a mistyped name leaves nothing behind.
     check_inputs(paths)
-    for name in NEEDED:
-        verified(name, settings.models)
-    with Store(database) as store:
+    with _opened(settings) as store:
         known = store.known_calls()
+        looks = Looks(store.content_hash)
         discovery = discover(
             paths,
             metadata=Path(settings.metadata) if settings.metadata else None,
             pattern=settings.pattern,
             timezone=settings.timezone,
-            content_hash=store.content_hash,
+            content_hash=looks.hash,
             known=known,
-            exclude=(database, database.with_name(database.name + ".wal")),
+            exclude=own_files(settings),
         )
         run = _describe_run(settings)
+        now = (run.settings_hash, run.model_hash)
         known_by_id = {call.call_id: call for call in known}
         found, left_alone, warnings = set_aside(discovery.recordings, known)
         recordings = [
             with_known_metadata(recording, known_by_id.get(recording.call_id)) for recording in found
         ]
-        unchanged = [r for r in recordings if not force and is_known(r, known_by_id.get(r.call_id))]
+        same = [r for r in recordings if is_known(r, known_by_id.get(r.call_id))]
+        old = {r.call_id for r in same if made_by(known_by_id[r.call_id]) != now}
+        unchanged = [r for r in same if not force and not (stale and r.call_id in old)]
         kept = {recording.call_id for recording in unchanged}
         todo = [recording for recording in recordings if recording.call_id not in kept]
-        replaced = superseded(todo, known, current={recording.call_id for recording in recordings})
-        store.begin_run(run)
-        store.update_metadata(r for r in unchanged if _has_news(r, known_by_id[r.call_id]))
-        failures: list[CallResult] = []
-        truncated: list[CallResult] = []
-        audio_s, done = 0.0, 0
-        for result in _results(todo, settings):
-            store.write(
-                result,
-                run,
-                analyzed_at=datetime.now(UTC),
-                supersedes=replaced.get(result.recording.call_id, ()),
-            )
-            done += 1
-            if result.analysis is None:
-                failures.append(result)
-            else:
-                audio_s += result.analysis.duration_s
-                if result.analysis.lost_s > 0:
-                    truncated.append(result)
-            if progress:
-                progress(Progress(done=done, total=len(todo), audio_s=audio_s, result=result))
-        store.finish_run(
-            run.run_id,
-            finished_at=datetime.now(UTC),
+        plan = Plan(
+            todo=todo,
+            replaced=superseded(todo, known, current={recording.call_id for recording in recordings}),
+            unchanged=[r for r in unchanged if _has_news(r, known_by_id[r.call_id])],
             found=len(discovery.recordings),
-            analyzed=done,
-            failed=len(failures),
             already_known=len(unchanged) + left_alone,
+            other_settings=len(old & kept),
+            skipped=len(discovery.skipped),
+            duplicates=len(discovery.duplicates),
+            warnings=(*discovery.warnings, *warnings),
         )
-    now = (run.settings_hash, run.model_hash)
+        return _carry_out(plan, store, run, settings, looks=looks, progress=progress, stopping=stopping)
+
+
+def retry_batch(
+    settings: Settings,
+    *,
+    statuses: Collection[str],
+    progress: Callable[[Progress], None] | None = None,
+    stopping: Stopping | None = None,
+) -> RunSummary:
+    """Analyze the known calls with one of `statuses` once more; see `callmood.retry`."""
+    with _opened(settings, create=False) as store:
+        looks = Looks(store.content_hash)
+        chosen = [call for call in store.known_calls() if call.status in statuses]
+        todo, warnings = as_before(chosen, looks.hash)
+        plan = Plan(
+            todo=todo, found=len(chosen), already_known=len(chosen) - len(todo), warnings=tuple(warnings)
+        )
+        run = _describe_run(settings)
+        return _carry_out(plan, store, run, settings, looks=looks, progress=progress, stopping=stopping)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run is to do, and what it leaves."""
+
+    todo: Sequence[Recording]
+    replaced: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of a recording's call_id: the known calls that its result takes the place of."""
+    unchanged: Sequence[Recording] = ()
+    """Known calls whose path or metadata are news."""
+    found: int
+    already_known: int
+    other_settings: int = 0
+    skipped: int = 0
+    duplicates: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def own_files(settings: Settings) -> tuple[Path, ...]:
+    """Files beside the recordings that callmood itself writes."""
+    database = Path(settings.db)
+    named = (settings.log_file, settings.heartbeat_file, settings.metrics_file)
+    return (
+        database,
+        database.with_name(database.name + ".wal"),
+        holder_path(database),
+        snapshot_path(database),
+        *(backup_path(database, version=version) for version in range(1, len(MIGRATIONS))),
+        *(Path(name) for name in named if name),
+    )
+
+
+def _opened(settings: Settings, *, create: bool = True) -> Store:
+    for name in NEEDED:
+        verified(name, settings.models)
+    database = Path(settings.db)
+    if not create and not database.is_file():
+        raise DatabaseError(
+            f"{database}: no such database; run `callmood analyze` first, or name it with --db."
+        )
+    return Store(database, wait_s=settings.wait)
+
+
+def _carry_out(
+    plan: Plan,
+    store: Store,
+    run: Run,
+    settings: Settings,
+    *,
+    looks: Looks,
+    progress: Callable[[Progress], None] | None,
+    stopping: Stopping | None,
+) -> RunSummary:
+    """Analyze what is to be done, each call written as soon as it is there."""
+    started_s = time.monotonic()
+    stopping = stopping or Stopping(max_runtime_s=settings.max_runtime)
+    warnings = [*plan.warnings]
+    snapshots = Snapshots(store, every_s=settings.snapshot_every, warnings=warnings)
+    store.begin_run(run)
+    store.update_metadata(plan.unchanged)
+    snapshots.publish()
+    writing = looks.unsettled([leg.path for r in plan.todo for leg in r.legs], now_s=time.time())
+    todo = [r for r in plan.todo if not any(leg.path in writing for leg in r.legs)]
+    unsettled = [r for r in plan.todo if any(leg.path in writing for leg in r.legs)]
+    failures: list[CallResult] = []
+    truncated: list[CallResult] = []
+    audio_s, done, came = 0.0, 0, 0
+    for result in results(todo, settings, stopping=stopping):
+        came += 1
+        if any(looks.changed(leg.path) for leg in result.recording.legs):
+            unsettled.append(result.recording)
+            continue
+        store.write(
+            result,
+            run,
+            analyzed_at=datetime.now(UTC),
+            supersedes=plan.replaced.get(result.recording.call_id, ()),
+        )
+        snapshots.publish_if_due()
+        done += 1
+        if result.analysis is None:
+            failures.append(result)
+        else:
+            audio_s += result.analysis.duration_s
+            if result.analysis.lost_s > 0:
+                truncated.append(result)
+        if progress:
+            progress(Progress(done=done, total=len(todo), audio_s=audio_s, result=result))
+    if unsettled:
+        warnings.append(
+            f"{printable(unsettled[0].path)}{_and_more(len(unsettled) - 1)}: still being written, so left for "
+            "the next run."
+        )
+    store.finish_run(
+        run.run_id,
+        finished_at=datetime.now(UTC),
+        found=plan.found,
+        analyzed=done,
+        failed=len(failures),
+        already_known=plan.already_known,
+    )
     return RunSummary(
         run_id=run.run_id,
         emotion_for=run.emotion_for,
-        found=len(discovery.recordings),
+        found=plan.found,
         analyzed=done,
-        already_known=len(unchanged) + left_alone,
+        already_known=plan.already_known,
         failures=tuple(failures),
         truncated=tuple(truncated),
-        skipped=len(discovery.skipped),
-        duplicates=len(discovery.duplicates),
-        other_settings=sum(
-            (call.settings_hash, call.model_hash) != now for call in known if call.call_id in kept
-        ),
-        warnings=(*discovery.warnings, *warnings),
+        skipped=plan.skipped,
+        duplicates=plan.duplicates,
+        other_settings=plan.other_settings,
+        warnings=tuple(warnings),
         audio_s=audio_s,
-        wall_s=time.monotonic() - started,
+        wall_s=time.monotonic() - started_s,
+        writing=len(unsettled),
+        left=len(todo) - came,
+        asked_to_end=stopping.asked,
     )
+
+
+def _and_more(count: int) -> str:
+    return f" and {count} more" if count else ""
+
+
+class Snapshots:
+    """Publishes the state of a database for readers now and then; trouble becomes a warning."""
+
+    def __init__(self, store: Store, *, every_s: float, warnings: list[str]) -> None:
+        """`every_s`: 0 publishes nothing. `warnings` grows by at most one sentence."""
+        self._store = store
+        self._every_s = every_s
+        self._warnings = warnings
+        self._last_s = 0.0
+        self._failed = False
+
+    def publish(self) -> None:
+        """Publish, unless that has failed before or is not wanted."""
+        if not self._every_s or self._failed:
+            return
+        try:
+            self._store.publish()
+        except OSError as error:
+            self._failed = True
+            self._warnings.append(
+                f"{snapshot_path(self._store.path)}: the snapshot for readers cannot be written "
+                f"({error.strerror or error}); see to disk space and permissions."
+            )
+        self._last_s = time.monotonic()
+
+    def publish_if_due(self) -> None:
+        """Publish where the last time is long enough ago."""
+        if time.monotonic() - self._last_s >= self._every_s:
+            self.publish()
+
+
+def made_by(call: KnownCall) -> tuple[str, str]:
+    """Settings and model that a known call was analyzed with."""
+    return call.settings_hash, call.model_hash
+
+
+def as_before(
+    calls: Iterable[KnownCall], content_hash: Callable[[Path], str]
+) -> tuple[list[Recording], list[str]]:
+    """The recordings of known calls whose files are where and what they were, and a warning for each other."""
+    recordings, warnings = [], []
+    for call in calls:
+        try:
+            hashes = [fingerprint(leg.path, content_hash) for leg in call.legs]
+        except OSError:
+            hashes = []
+        if hashes == [leg.content_hash for leg in call.legs]:
+            recordings.append(
+                Recording(
+                    call_id=call.call_id,
+                    legs=call.legs,
+                    content_hash=call.content_hash,
+                    metadata=call.metadata,
+                )
+            )
+        else:
+            warnings.append(
+                f"{printable(call.legs[0].path)}: not there any more, or other content; `callmood analyze` "
+                "finds it wherever it lies."
+            )
+    return recordings, warnings
 
 
 def set_aside(
@@ -213,7 +391,7 @@ def _describe_run(settings: Settings) -> Run:
     return Run(
         run_id=uuid.uuid4().hex,
         started_at=datetime.now(UTC),
-        started_by=_user(),
+        started_by=user_name(),
         host=platform.node(),
         version=__version__,
         settings=settings.as_dict(),
@@ -221,66 +399,3 @@ def _describe_run(settings: Settings) -> Run:
         model_hash=models_hash(settings.models),
         emotion_for=settings.emotion_for,
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in containers, a number without a name
-        return str(os.getuid())
-
-
-def _results(recordings: Sequence[Recording], settings: Settings) -> Iterator[CallResult]:
-    """Results as they come, in no order, from as many worker processes as the settings ask for.
-
-    A worker that dies takes the others of its pool along. Those recordings that it may have been working on
-    are then analyzed alone, each in a process of its own; one that kills that too is quarantined.
-    """
-    import joblib
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    # Largest first, so that the last worker is not left alone with the longest call.
-    pending = {r.call_id: r for r in sorted(recordings, key=_size, reverse=True)}
-    while pending:
-        workers = min(settings.worker_count, len(pending))
-        # Dispatched ahead of the workers, so that none waits for the writer.
-        ahead = 2 * workers
-        with joblib.parallel_config(backend="loky", n_jobs=workers, inner_max_num_threads=1):
-            parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=ahead)
-        try:
-            for result in parallel(joblib.delayed(_work)(r, settings) for r in list(pending.values())):
-                del pending[result.recording.call_id]
-                yield result
-        except TerminatedWorkerError:
-            for recording in list(pending.values())[: ahead + workers]:
-                del pending[recording.call_id]
-                yield _alone(recording, settings)
-
-
-def _alone(recording: Recording, settings: Settings) -> CallResult:
-    """The result from a process of its own, whose death becomes the recording's status."""
-    from joblib.externals.loky import ProcessPoolExecutor
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    executor = ProcessPoolExecutor(max_workers=1)
-    try:
-        result: CallResult = executor.submit(_work, recording, settings).result()
-        return result
-    except TerminatedWorkerError:
-        sentence = (
-            f"{printable(recording.path)}: its worker process died twice (out of memory, perhaps); "
-            "--force tries it again."
-        )
-        return CallResult(recording=recording, status="quarantined", error=sentence)
-    finally:
-        executor.shutdown(kill_workers=True)
-
-
-def _size(recording: Recording) -> int:
-    return sum(leg.path.stat().st_size for leg in recording.legs if leg.path.is_file())
-
-
-def _work(recording: Recording, settings: Settings) -> CallResult:
-    from callmood.pipeline import analyze_recording, load_engines
-
-    return analyze_recording(recording, load_engines(settings))

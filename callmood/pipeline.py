@@ -109,6 +109,8 @@ def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
         audio = decode(recording, rate_hz=engines.model.front_end.rate_hz)
     except RecordingError as error:
         return CallResult(recording=recording, status=error.status, error=str(error))
+    except Exception as error:
+        return _failed(recording, "decoding", error)
     try:
         analysis = analyze_audio(audio, recording, engines)
     except RecordingError as error:
@@ -116,13 +118,17 @@ def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
     except CallmoodError:
         raise
     except Exception as error:
-        sentence = f"{name}: analysis failed ({type(error).__name__}: {error}); please report this."
-        return CallResult(recording=recording, status="failed", error=sentence)
+        return _failed(recording, "analysis", error)
     lost = None
     if analysis.lost_s > 0:
         lost = truncated(name, analysis.lost_s)
     status = "ok" if analysis.turns else "no_speech"
     return CallResult(recording=recording, status=status, error=lost, analysis=analysis)
+
+
+def _failed(recording: Recording, stage: str, error: Exception) -> CallResult:
+    sentence = f"{printable(recording.path)}: {stage} failed ({type(error).__name__}: {printable(error)}); please report this."
+    return CallResult(recording=recording, status="failed", error=sentence)
 
 
 def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analysis:

@@ -48,7 +48,15 @@ class RunSummary:
     warnings: tuple[str, ...]
     audio_s: float
     wall_s: float
+    writing: int = 0
+    """Recordings left for the next run because somebody is still writing them."""
+    left: int = 0
+    """Recordings left for the next run because this one was to end."""
+    asked_to_end: bool = False
+    """Whether the run was asked to end (SIGTERM), rather than done or out of time."""
 
     @property
     def exit_code(self) -> Exit:
+        if self.asked_to_end and self.left:
+            return Exit.INTERRUPTED
         return Exit.SOME_FAILED if self.failures else Exit.OK

@@ -89,6 +89,41 @@ class Settings:
         },
     )
     jobs: int = field(default=0, metadata={"help": "Worker processes; 0 means one per CPU core."})
+    max_seconds_per_call: int = field(
+        default=7200,
+        metadata={"help": "Give a recording up (status failed) after this many seconds; 0 means never."},
+    )
+    max_memory_per_worker: int = field(
+        default=0,
+        metadata={
+            "help": "Give a recording up when its worker holds more than this many MiB; 0 means no limit."
+        },
+    )
+    wait: int = field(
+        default=0,
+        metadata={"help": "Seconds to wait for another process that holds the database before exit code 4."},
+    )
+    max_runtime: int = field(
+        default=0,
+        metadata={"help": "Begin no further call after this many seconds; 0 means no limit."},
+    )
+    snapshot_every: int = field(
+        default=300,
+        metadata={
+            "help": "Seconds between snapshots for readers during a run (DB.snapshot.duckdb); 0 makes none."
+        },
+    )
+    log_file: str | None = field(
+        default=None,
+        metadata={"help": "Append what happens, as JSON lines, to this file; it is rotated at 10 MB."},
+    )
+    heartbeat_file: str | None = field(
+        default=None, metadata={"help": "Write how far the run is to this file, every few seconds, as JSON."}
+    )
+    metrics_file: str | None = field(
+        default=None,
+        metadata={"help": "Write the outcome to this file for Prometheus's text-file collector."},
+    )
     device: str = field(
         default="auto", metadata={"choices": ("auto", "cpu", "gpu"), "help": "Where the networks run."}
     )
@@ -116,6 +151,15 @@ class Settings:
             )
         if self.jobs < 0:
             raise UsageError(f"jobs is {self.jobs}; it must be 0 (one per core) or more.")
+        for name in (
+            "max_seconds_per_call",
+            "max_memory_per_worker",
+            "wait",
+            "max_runtime",
+            "snapshot_every",
+        ):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
         try:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError) as error:

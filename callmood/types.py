@@ -68,6 +68,8 @@ class KnownCall:
     legs: tuple[Leg, ...]
     """Paths as `callmood.text.path_text` writes them."""
     metadata: CallMetadata
+    status: str
+    """As in `CallResult`."""
     settings_hash: str
     model_hash: str
 

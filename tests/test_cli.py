@@ -86,7 +86,19 @@ def test_version(run: Run) -> None:
 def test_every_command_and_option_has_a_help_text() -> None:
     program: Any = typer.main.get_command(app)
     assert set(program.commands) == {
-        *("analyze", "report", "show", "sql", "classify", "config", "doctor", "validate", "models", "diarize")
+        *(
+            "analyze",
+            "report",
+            "show",
+            "sql",
+            "classify",
+            "config",
+            "doctor",
+            "validate",
+            "models",
+            "diarize",
+            "retry",
+        )
     }
     for name, command in program.commands.items():
         assert command.help, name
@@ -476,10 +488,11 @@ def test_analyze_hands_on_paths_and_options(run: Run, monkeypatch: pytest.Monkey
         "--pattern",
         "{call_id}",
     )
-    given = {name: value for name, value in seen.items() if value is not None}
+    given = {name: value for name, value in seen.items() if value is not None and name != "stopping"}
     assert given == {
         "paths": ("a", "b"),
         "force": True,
+        "stale": False,
         "emotion_for": "customer",
         "jobs": 2,
         "pattern": "{call_id}",
@@ -502,7 +515,7 @@ def test_analyze_says_when_there_is_nothing_new_and_how_to_redo(analyzing: Run) 
     assert code == 0
     assert err.splitlines() == [
         "2 recordings had been analyzed with other settings or another model and stayed as they were; "
-        "--force analyzes them again",
+        "--stale analyzes them again",
         "nothing new: 11 recordings already known",
     ]
 

@@ -19,6 +19,7 @@ def known(recording: Recording) -> KnownCall:
         content_hash=recording.content_hash,
         legs=recording.legs,
         metadata=recording.metadata,
+        status="ok",
         settings_hash="s",
         model_hash="m",
     )

@@ -117,6 +117,14 @@ def test_the_results_hash_follows_the_settings_that_decide_results_and_no_others
         "jobs": 4,
         "device": "cpu",
         "models": "folder",
+        "max_seconds_per_call": 60,
+        "max_memory_per_worker": 2000,
+        "wait": 60,
+        "max_runtime": 60,
+        "snapshot_every": 60,
+        "log_file": "x.log",
+        "heartbeat_file": "x.json",
+        "metrics_file": "x.prom",
     }
     assert set(changed) == {field.name for field in fields(Settings)}
     before = Settings().results_hash()

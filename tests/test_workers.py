@@ -10,7 +10,7 @@ import cloudpickle
 import pytest
 from conftest import make_recording
 
-from callmood import batch
+from callmood import workers
 from callmood.settings import Settings
 from callmood.types import CallResult, Recording
 
@@ -26,7 +26,7 @@ def stand_in_work(recording: Recording, _: Settings) -> CallResult:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     # Workers cannot import this file, so the function travels by value.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(batch, "_work", stand_in_work)
+    monkeypatch.setattr(workers, "_work", stand_in_work)
 
 
 @pytest.mark.parametrize("jobs", [2, 3])
@@ -35,11 +35,11 @@ def test_a_recording_that_kills_its_worker_is_quarantined_and_the_others_are_don
 ) -> None:
     names = ["poison", *(f"call-{number}" for number in range(9))]
 
-    results = list(batch._results([make_recording(name) for name in names], Settings(jobs=jobs)))
+    found = list(workers.results([make_recording(name) for name in names], Settings(jobs=jobs)))
 
-    status = {result.recording.call_id: result.status for result in results}
-    assert len(results) == len(names)
+    status = {result.recording.call_id: result.status for result in found}
+    assert len(found) == len(names)
     assert status == {name: "quarantined" if name == "poison" else "empty" for name in names}
-    (sentence,) = {result.error for result in results if result.error}
+    (sentence,) = {result.error for result in found if result.error}
     assert sentence.startswith("/calls/poison.wav: ")
-    assert "--force" in sentence
+    assert "callmood retry" in sentence

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 import callmood
 from callmood.cli import options as opt
-from callmood.cli.output import Format, chosen_format, emit, say, write, write_json
+from callmood.cli.output import Format, chosen_format, emit, say, say_warning, write, write_json
 from callmood.errors import CallmoodError, Exit, UsageError
 from callmood.settings import load_settings
 
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         # A character that the terminal's encoding lacks is no reason to stop.
         sys.stdout.reconfigure(errors="replace")
+    warnings.showwarning = say_warning
     try:
         app(args=arguments, prog_name="callmood")
     except CallmoodError as error:
@@ -67,10 +68,13 @@ def analyze(
         typer.Argument(metavar="PATHS", help="Directories (searched recursively), files or globs."),
     ],
     force: Annotated[bool, typer.Option("--force", help="Analyze known recordings again.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but warnings and failures.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print what was done as JSON on standard output.")
+    stale: Annotated[
+        bool,
+        typer.Option("--stale", help="Analyze again what was analyzed with other settings or another model."),
     ] = False,
+    quiet: opt.Quiet = False,
+    one_line: opt.OneLine = False,
+    as_json: opt.SummaryAsJson = False,
     db: opt.Db = None,
     metadata: opt.Metadata = None,
     pattern: opt.Pattern = None,
@@ -84,10 +88,17 @@ def analyze(
     jobs: opt.Jobs = None,
     device: opt.Device = None,
     models: opt.Models = None,
+    max_seconds_per_call: opt.MaxSecondsPerCall = None,
+    max_memory_per_worker: opt.MaxMemoryPerWorker = None,
+    max_runtime: opt.MaxRuntime = None,
+    wait: opt.Wait = None,
+    snapshot_every: opt.SnapshotEvery = None,
+    log_file: opt.LogFile = None,
+    heartbeat_file: opt.HeartbeatFile = None,
+    metrics_file: opt.MetricsFile = None,
 ) -> None:
     """Analyze recordings into the database; what it already holds is left as it is."""
-    from callmood.cli import summary as told
-    from callmood.cli.progress import progress_shown
+    from callmood.cli.running import run_and_tell
 
     given: dict[str, Any] = {
         "db": db,
@@ -103,23 +114,75 @@ def analyze(
         "jobs": jobs,
         "device": device,
         "models": models,
+        "max_seconds_per_call": max_seconds_per_call,
+        "max_memory_per_worker": max_memory_per_worker,
+        "max_runtime": max_runtime,
+        "wait": wait,
+        "snapshot_every": snapshot_every,
+        "log_file": log_file,
+        "heartbeat_file": heartbeat_file,
+        "metrics_file": metrics_file,
     }
-    # SIGTERM, which cron and systemd send, ends the run as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with progress_shown(quiet=quiet) as progress:
-            summary = callmood.analyze(*paths, force=force, progress=progress, **given)
-    except KeyboardInterrupt:
-        say("interrupted; finished recordings are kept, run again to go on")
-        raise typer.Exit(Exit.INTERRUPTED) from None
-    if as_json:
-        write_json(told.as_record(summary))
-    for sentence in told.problems(summary):
-        say(sentence)
-    if not quiet:
-        for sentence in told.outcome(summary):
-            say(sentence)
-    raise typer.Exit(summary.exit_code)
+    code = run_and_tell(
+        lambda **during: callmood.analyze(*paths, force=force, stale=stale, **during, **given),
+        given,
+        quiet=quiet,
+        one_line=one_line,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def retry(
+    unreadable: Annotated[
+        bool, typer.Option("--unreadable", help="Recordings too that did not decode or held no samples.")
+    ] = False,
+    quiet: opt.Quiet = False,
+    one_line: opt.OneLine = False,
+    as_json: opt.SummaryAsJson = False,
+    db: opt.Db = None,
+    diarizer: opt.Diarizer = None,
+    speakers: opt.Speakers = None,
+    pyannote_pipeline: opt.PyannotePipeline = None,
+    rttm: opt.Rttm = None,
+    emotion_for: opt.EmotionFor = None,
+    escalation_threshold: opt.EscalationThreshold = None,
+    jobs: opt.Jobs = None,
+    device: opt.Device = None,
+    models: opt.Models = None,
+    max_seconds_per_call: opt.MaxSecondsPerCall = None,
+    max_memory_per_worker: opt.MaxMemoryPerWorker = None,
+    max_runtime: opt.MaxRuntime = None,
+    wait: opt.Wait = None,
+) -> None:
+    """Analyze the calls again that failed or were quarantined."""
+    from callmood.cli.running import run_and_tell
+
+    given: dict[str, Any] = {
+        "db": db,
+        "diarizer": diarizer,
+        "speakers": speakers,
+        "pyannote_pipeline": pyannote_pipeline,
+        "rttm": rttm,
+        "emotion_for": emotion_for,
+        "escalation_threshold": escalation_threshold,
+        "jobs": jobs,
+        "device": device,
+        "models": models,
+        "max_seconds_per_call": max_seconds_per_call,
+        "max_memory_per_worker": max_memory_per_worker,
+        "max_runtime": max_runtime,
+        "wait": wait,
+    }
+    code = run_and_tell(
+        lambda **during: callmood.retry(unreadable=unreadable, **during, **given),
+        given,
+        quiet=quiet,
+        one_line=one_line,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
 
 
 ALL_AGENTS = ""

@@ -32,11 +32,29 @@ Speakers = Annotated[str | None, _setting("speakers")]
 PyannotePipeline = Annotated[str | None, _setting("pyannote_pipeline")]
 Rttm = Annotated[str | None, _setting("rttm")]
 EmotionFor = Annotated[str | None, _setting("emotion_for")]
+MaxSecondsPerCall = Annotated[int | None, _setting("max_seconds_per_call")]
+MaxMemoryPerWorker = Annotated[int | None, _setting("max_memory_per_worker")]
+Wait = Annotated[int | None, _setting("wait")]
+MaxRuntime = Annotated[int | None, _setting("max_runtime")]
+SnapshotEvery = Annotated[int | None, _setting("snapshot_every")]
+LogFile = Annotated[str | None, _setting("log_file")]
+HeartbeatFile = Annotated[str | None, _setting("heartbeat_file")]
+MetricsFile = Annotated[str | None, _setting("metrics_file")]
 Jobs = Annotated[int | None, _setting("jobs")]
 Device = Annotated[str | None, _setting("device")]
 EscalationThreshold = Annotated[float | None, _setting("escalation_threshold")]
 Models = Annotated[str | None, _setting("models")]
 
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but warnings and failures.")]
+OneLine = Annotated[
+    bool,
+    typer.Option(
+        "--one-line", help="Print how the run went as one line on standard output, as for cron's mail."
+    ),
+]
+SummaryAsJson = Annotated[
+    bool, typer.Option("--json", help="Print what was done as JSON on standard output.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 AsCsv = Annotated[
     bool, typer.Option("--csv", help="Print CSV instead of a table, made safe to open in a spreadsheet.")

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -135,6 +136,21 @@ def emit(lines: Iterable[str]) -> None:
 def say(sentence: str) -> None:
     """Write one sentence to standard error."""
     print(printable(sentence), file=sys.stderr, flush=True)
+
+
+def say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """A stand-in for `warnings.showwarning` that tells this package's own warnings as sentences."""
+    if category.__module__.startswith("callmood."):
+        say(f"warning: {message}")
+    else:
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _plain_field(name: str) -> Field:

@@ -35,8 +35,11 @@ def outcome(summary: RunSummary) -> list[str]:
     if summary.other_settings:
         sentences.append(
             f"{_count(summary.other_settings, 'recording')} had been analyzed with other settings or another "
-            "model and stayed as they were; --force analyzes them again"
+            "model and stayed as they were; --stale analyzes them again"
         )
+    if summary.left:
+        why = "asked to end" if summary.asked_to_end else "--max-runtime is over"
+        sentences.append(f"{why}: {_count(summary.left, 'recording')} left for the next run")
     if summary.analyzed:
         known = f"; {summary.already_known} already known" if summary.already_known else ""
         cut = f", {len(summary.truncated)} truncated" if summary.truncated else ""
@@ -52,6 +55,20 @@ def outcome(summary: RunSummary) -> list[str]:
     return sentences
 
 
+def one_line(summary: RunSummary) -> str:
+    """The outcome in one line, for cron's mail."""
+    numbers = [
+        f"{summary.analyzed} analyzed ({_length(summary.audio_s)})",
+        f"{len(summary.failures)} failed",
+        f"{len(summary.truncated)} truncated",
+        f"{summary.already_known} already known",
+        f"{summary.other_settings} of them stale",
+        f"{summary.writing} still being written",
+        f"{summary.left} left",
+    ]
+    return f"callmood: {', '.join(numbers)}; {summary.wall_s:.0f} s, exit code {int(summary.exit_code)}"
+
+
 def as_record(summary: RunSummary) -> dict[str, Any]:
     """The summary as `analyze --json` prints it."""
     return {
@@ -65,6 +82,8 @@ def as_record(summary: RunSummary) -> dict[str, Any]:
         "skipped": summary.skipped,
         "duplicates": summary.duplicates,
         "other_settings": summary.other_settings,
+        "writing": summary.writing,
+        "left": summary.left,
         "audio_s": summary.audio_s,
         "wall_s": summary.wall_s,
         "exit_code": int(summary.exit_code),

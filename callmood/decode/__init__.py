@@ -13,7 +13,7 @@ import numpy as np
 
 from callmood.decode.canonical import Canonicalizer, Rows
 from callmood.decode.ffmpeg_source import find_ffmpeg, open_ffmpeg, raw_options
-from callmood.decode.losses import lost_s
+from callmood.decode.losses import continues, lost_s
 from callmood.decode.soundfile_source import open_soundfile
 from callmood.decode.source import Source, check_file, empty
 from callmood.errors import RecordingError
@@ -71,9 +71,9 @@ def decode_file(path: Path | str, *, rate_hz: int) -> Audio:
         first, whole = None, False
         if not raw_options(path):
             first, whole = _attempt(path, open_soundfile(path), rate_hz=rate_hz)
-        if first is not None and whole:
+        if first is not None and whole and not continues(path, codec=first.codec):
             return first
-        # Of a damaged file, libsndfile may read less than ffmpeg does.
+        # Of a damaged file, or one of several streams, libsndfile may read less than ffmpeg does.
         try:
             second, _ = _attempt(path, open_ffmpeg(path), rate_hz=rate_hz)
         except RecordingError:

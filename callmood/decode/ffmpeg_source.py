@@ -18,11 +18,17 @@ import numpy as np
 
 from callmood.decode.source import Source, block_frames, check_format, empty
 from callmood.errors import RecordingError
+from callmood.limits import limit_child
 from callmood.text import printable
 from callmood.types import Floats
 
 HUNG_S = 60.0
 """A child that gives no block for this long is killed."""
+
+CPU_S = 3600
+"""Seconds of computing after which the system ends a child,"""
+MEMORY_BYTES = 2 << 30
+"""and address space beyond which it gets no memory."""
 
 _RAW = {
     **dict.fromkeys((".g729", ".g729a"), ("-f", "g729")),
@@ -104,6 +110,7 @@ def open_ffmpeg(path: Path) -> Iterator[Source]:
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+    limit_child(child.pid, cpu_s=CPU_S, memory_bytes=MEMORY_BYTES)
     assert child.stdout is not None
     assert child.stderr is not None
     log = _Log(child.stderr)

@@ -42,6 +42,41 @@ def lost_s(
     return missing_s
 
 
+def continues(path: Path, *, codec: str) -> bool:
+    """Whether audio follows the stream that libsndfile takes for all of a file: chained Ogg, joined MP3 files."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[:4] == b"OggS":
+            return _ogg_is_chained(data)
+        return codec == "MPEG_LAYER_III" and _mp3_continues(data)
+
+
+def _ogg_is_chained(data: mmap.mmap) -> bool:
+    """Whether a page that begins a stream comes after pages that do not."""
+    at, begun = 0, False
+    while at + 27 <= len(data) and data[at : at + 4] == b"OggS":
+        if not data[at + 5] & 2:
+            begun = True
+        elif begun:
+            return True
+        segments = data[at + 26]
+        at += 27 + segments + sum(data[at + 27 : at + 27 + segments])
+    return False
+
+
+def _mp3_continues(data: mmap.mmap) -> bool:
+    """Whether there are more frames than the first one's count says."""
+    announced = whole = 0
+    for at, length, _ in _mp3_frames(data):
+        if not whole and not announced:
+            announced = _mp3_announced(data[at : at + length])
+            if not announced:
+                return False  # libsndfile reads on where there is no count
+        else:
+            whole += 1
+    # Some encoders leave the header frame out of the count, or a frame of padding.
+    return whole > announced + 2
+
+
 def _wav_missing_share(data: mmap.mmap) -> float:
     """Bytes that the data chunk lacks, as a share of those that it has."""
     at = 12

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import time
+import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 
 from callmood.errors import DatabaseBusyError, DatabaseError
+from callmood.results.holder import holder
+from callmood.results.publish import snapshot_path
 from callmood.results.schema import MIGRATIONS, Connection, schema_version
+
+_RETRY_S = 0.5
+
+
+class SnapshotWarning(UserWarning):
+    """Says that a reader was given a snapshot, and of when."""
 
 
 def connect(database: str | Path) -> Connection:
     """A read-only DuckDB connection to an existing results database.
 
-    It can neither write, nor read or write other files, nor load extensions, nor undo these settings.
+    It can neither write, nor read or write other files, nor load extensions, nor undo these settings. While
+    another process writes to the database it is one to the last snapshot, with a `SnapshotWarning`.
 
     Raises
     ------
     DatabaseError
         The file is missing, is no results database, or was made by a newer version of callmood.
     DatabaseBusyError
-        Another process is writing to it.
+        Another process is writing to it, and has published no snapshot.
     """
     path = Path(database)
     if not path.is_file():
         raise DatabaseError(f"{path}: no such database; run `callmood analyze` first, or name it with --db.")
-    connection = open_database(path, read_only=True)
+    try:
+        connection = open_database(path, read_only=True)
+    except DatabaseBusyError:
+        snapshot = snapshot_path(path)
+        if not snapshot.is_file():
+            raise
+        connection = open_database(snapshot, read_only=True)
+        made = datetime.fromtimestamp(snapshot.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        warnings.warn(
+            f"{path} is being written to; this is its snapshot of {made}.", SnapshotWarning, stacklevel=2
+        )
+        path = snapshot
     version = schema_version(connection)
     if version == 0:
         connection.close()
@@ -59,8 +82,14 @@ def open_database(path: Path, *, read_only: bool) -> Connection:
         message = str(error)
         if "lock" in message.lower():
             raise DatabaseBusyError(
-                f"{path}: another process is using the database ({lock_holder(message)}); "
-                "try again when it has finished."
+                f"{path}: another process is using the database ({holder(path, pid=lock_holder(message))}); "
+                "try again when it has finished, or let `callmood analyze --wait SECONDS` wait for it."
+            ) from error
+        if "permission denied" in message.lower() or "read-only file system" in message.lower():
+            wanted = "read" if read_only else "written to"
+            raise DatabaseError(
+                f"{path}: may not be {wanted}; grant the permission on it and its folder, or name another "
+                "database with --db."
             ) from error
         raise DatabaseError(
             f"{path}: cannot be opened as a DuckDB database ({first_line(message)}); "
@@ -73,12 +102,25 @@ def open_database(path: Path, *, read_only: bool) -> Connection:
         ) from error
 
 
-def lock_holder(message: str) -> str:
-    """The process that DuckDB's message about a conflicting lock names, such as `PID 4711`."""
+def open_to_write(path: Path, *, wait_s: float) -> Connection:
+    """`open_database` for writing, tried again for `wait_s` seconds while another process holds it."""
+    until_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return open_database(path, read_only=False)
+        except DatabaseBusyError:
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                raise
+            time.sleep(min(_RETRY_S, left_s))
+
+
+def lock_holder(message: str) -> str | None:
+    """The process id that DuckDB's message about a conflicting lock names."""
     import re
 
-    found = re.search(r"PID \d+", message)
-    return found.group() if found else "its process id is unknown"
+    found = re.search(r"PID (\d+)", message)
+    return found[1] if found else None
 
 
 def first_line(message: str) -> str:

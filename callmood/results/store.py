@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
 from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
 from callmood.errors import DatabaseError
-from callmood.results.read import check_not_newer, first_line, open_database
-from callmood.results.schema import Connection, migrate, schema_version
+from callmood.results.holder import holder_path, say_holder
+from callmood.results.publish import backup_path, copy_open, snapshot_path
+from callmood.results.read import check_not_newer, first_line, open_to_write
+from callmood.results.schema import MIGRATIONS, Connection, migrate, schema_version
 from callmood.text import path_text
 from callmood.types import Affect, Analysis, CallMetadata, CallResult, KnownCall, Leg, Recording, Windows
 
@@ -52,19 +54,26 @@ class Store:
         It cannot be opened or written, or was made by a newer version of callmood.
     """
 
-    def __init__(self, database: str | Path) -> None:
+    def __init__(self, database: str | Path, *, wait_s: float = 0.0) -> None:
+        """`wait_s`: how long to wait for another process that holds the database."""
         self.path = Path(database)
         if not self.path.parent.is_dir():
             raise DatabaseError(
                 f"{self.path}: its folder does not exist; create it or name another with --db."
             )
-        self._connection: Connection = open_database(self.path, read_only=False)
+        self._connection: Connection = open_to_write(self.path, wait_s=wait_s)
+        # Open as long as the connection is, for the sake of DuckDB's lock: see `copy_open`.
+        self._file: BinaryIO = self.path.open("rb")
+        self._changed = False
         try:
             self._check_ours()
+            with suppress(OSError):  # a full disk, say: it is only a courtesy
+                say_holder(self.path)
+            self._back_up_before_migration()
             with self._clear_errors():
                 migrate(self._connection)
         except BaseException:
-            self._connection.close()
+            self._close()
             raise
 
     def _check_ours(self) -> None:
@@ -76,19 +85,54 @@ class Store:
                 f"{self.path}: a DuckDB database of another program; name another one with --db."
             )
 
+    def _back_up_before_migration(self) -> None:
+        version = schema_version(self._connection)
+        if 0 < version < len(MIGRATIONS):
+            target = backup_path(self.path, version=version)
+            try:
+                self._copy_to(target)
+            except OSError as error:
+                raise DatabaseError(
+                    f"{target}: the backup before the change of schema cannot be written "
+                    f"({error.strerror or error}); nothing was changed, see to disk space and permissions."
+                ) from error
+
+    def publish(self) -> None:
+        """Put a snapshot of what is committed beside the database, for readers; raises OSError, as for a full
+        disk, and then leaves the earlier one as it was."""
+        self._copy_to(snapshot_path(self.path))
+        self._changed = False
+
+    def _copy_to(self, target: Path) -> None:
+        with self._clear_errors():
+            self._connection.execute("CHECKPOINT")
+        copy_open(self._file, target)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            # What was deleted from the database must not live on in its snapshot.
+            if self._changed and snapshot_path(self.path).exists():
+                with suppress(OSError, DatabaseError):
+                    self.publish()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        with suppress(OSError):
+            holder_path(self.path).unlink(missing_ok=True)
         self._connection.close()
+        self._file.close()
 
     def known_calls(self) -> list[KnownCall]:
         """Every call in the database, ordered by call_id."""
         rows = self._connection.execute(
             """
-            SELECT call_id, content_hash, legs, settings_hash, model_hash,
+            SELECT call_id, content_hash, legs, status, settings_hash, model_hash,
                    agent_id, customer_id, queue, started_at, agent_channel, metadata
             FROM calls ORDER BY call_id
             """
@@ -101,6 +145,7 @@ class Store:
                     Leg(path=Path(leg["path"]), role=leg["role"], content_hash=leg["content_hash"])
                     for leg in json.loads(legs)
                 ),
+                status=status,
                 settings_hash=settings_hash,
                 model_hash=model_hash,
                 metadata=CallMetadata(
@@ -116,6 +161,7 @@ class Store:
                 call_id,
                 content_hash,
                 legs,
+                status,
                 settings_hash,
                 model_hash,
                 agent_id,
@@ -140,10 +186,11 @@ class Store:
         if row:
             return str(row[0])
         digest = hash_file(path)
-        self._connection.execute(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
-            [key, state.st_size, state.st_mtime_ns, digest],
-        )
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
+                [key, state.st_size, state.st_mtime_ns, digest],
+            )
         return digest
 
     def begin_run(self, run: Run) -> None:
@@ -235,13 +282,18 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        import duckdb
+
+        self._changed = True
         with self._clear_errors():
             self._connection.execute("BEGIN TRANSACTION")
             try:
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # After a failed write DuckDB refuses this too; what it said first is what counts.
+                with suppress(duckdb.Error):
+                    self._connection.execute("ROLLBACK")
                 raise
 
     @contextmanager

@@ -1,0 +1,137 @@
+"""Worker processes: recordings in, results out, whatever a recording does to its worker."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
+
+from callmood.limits import LimitExceeded, check_memory_limit, end_with_parent, limited
+from callmood.settings import Settings
+from callmood.stopping import Stopping
+from callmood.text import printable
+from callmood.types import CallResult, Recording
+
+_IDLE_S = 300.0
+"""Workers without work end after this long; another run in the same process can use them until then."""
+_POLL_S = 0.5
+_ONE_THREAD = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def results(
+    recordings: Sequence[Recording], settings: Settings, *, stopping: Stopping | None = None
+) -> Iterator[CallResult]:
+    """Results as they come, in no order, from as many worker processes as the settings ask for.
+
+    A worker that dies takes the others of its pool along. Those recordings that it may have been working on
+    are then analyzed alone, each in a process of its own; one that kills that too is quarantined. What is not
+    begun when `stopping` is due, or not finished when it is overdue, has no result.
+    """
+    check_memory_limit(settings.max_memory_per_worker)
+    stopping = stopping or Stopping()
+    # Largest first, so that the last worker is not left alone with the longest call.
+    waiting = deque(sorted(recordings, key=_size, reverse=True))
+    workers = min(settings.worker_count, len(waiting))
+    while waiting and not stopping.due:
+        suspects = yield from _from_pool(waiting, settings, workers=workers, stopping=stopping)
+        for recording in suspects:
+            if not stopping.due:
+                yield from _alone(recording, settings, stopping)
+
+
+def _from_pool(
+    waiting: deque[Recording], settings: Settings, *, workers: int, stopping: Stopping
+) -> Generator[CallResult, None, list[Recording]]:
+    """Results of the recordings taken from `waiting`; returns those that were under way when a worker died."""
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    executor = get_reusable_executor(max_workers=workers, timeout=_IDLE_S, **_pool_options())
+    running: dict[Future[CallResult], Recording] = {}
+    suspects: list[Recording] = []
+    try:
+        while running or (waiting and not suspects and not stopping.due):
+            # Submitted ahead of the workers, so that none waits for the writer.
+            while waiting and len(running) < 2 * workers and not suspects and not stopping.due:
+                try:
+                    running[executor.submit(_work, waiting[0], settings)] = waiting[0]
+                except BrokenProcessPool:
+                    break
+                waiting.popleft()
+            if not running:
+                break
+            done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            if not done and stopping.overdue:
+                break
+            for future in done:
+                recording = running.pop(future)
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    suspects.append(recording)
+                else:
+                    yield result
+    finally:
+        if running:
+            executor.shutdown(kill_workers=True)
+    return suspects
+
+
+def _alone(recording: Recording, settings: Settings, stopping: Stopping) -> Iterator[CallResult]:
+    """The result from a process of its own, whose death becomes the recording's status."""
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    executor = ProcessPoolExecutor(max_workers=1, **_pool_options())
+    try:
+        future = executor.submit(_work, recording, settings)
+        while not wait([future], timeout=_POLL_S).done:
+            if stopping.overdue:
+                return
+        yield future.result()
+    except BrokenProcessPool:
+        sentence = (
+            f"{printable(recording.path)}: its worker process died twice (out of memory, perhaps); "
+            "`callmood retry` tries it again."
+        )
+        yield CallResult(recording=recording, status="quarantined", error=sentence)
+    finally:
+        executor.shutdown(kill_workers=True)
+
+
+def _pool_options() -> dict[str, Any]:
+    return {
+        "env": {name: os.environ.get(name, "1") for name in _ONE_THREAD},
+        "initializer": end_with_parent,
+        "initargs": (os.getpid(),),
+    }
+
+
+def _size(recording: Recording) -> int:
+    return sum(leg.path.stat().st_size for leg in recording.legs if leg.path.is_file())
+
+
+def _work(recording: Recording, settings: Settings) -> CallResult:
+    from callmood.pipeline import analyze_recording, load_engines
+
+    engines = load_engines(settings)
+    return within_limits(recording, settings, lambda: analyze_recording(recording, engines))
+
+
+def within_limits(recording: Recording, settings: Settings, analyze: Any) -> CallResult:
+    """What `analyze` answers or, where it goes over a limit of the settings, a failure that says so."""
+    try:
+        with limited(max_s=settings.max_seconds_per_call, max_memory_mib=settings.max_memory_per_worker):
+            result: CallResult = analyze()
+            return result
+    except LimitExceeded as reason:
+        sentence = f"{printable(recording.path)}: {reason}; raise the limit and run `callmood retry`."
+        return CallResult(recording=recording, status="failed", error=sentence)
