@@ -15,8 +15,9 @@ import pytest
 from callmood.errors import DatabaseError
 from callmood.results import schema
 from callmood.results.publish import backup_path
-from callmood.results.schema import MIGRATIONS, VIEWS, migrate, schema_version
+from callmood.results.schema import MIGRATIONS, migrate, schema_version
 from callmood.results.store import Store
+from callmood.results.views import VIEWS
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from callmood.results.schema import MIGRATIONS, VIEWS, Connection, migrate
+from callmood.results.schema import MIGRATIONS, Connection, migrate
+from callmood.results.views import VIEWS
 
 _HEAD = """# Schema
 

@@ -1,0 +1,87 @@
+"""Views of calls, their speakers, windows and escalations, and of agents."""
+
+from __future__ import annotations
+
+from callmood.emotions import PROBABILITY_COLUMNS
+
+VIEWS: dict[str, str] = {
+    "trajectory": f"""
+        SELECT call_id, t.speaker, t.role, (w.start_s + w.end_s) / 2 AS t_s, w.turn_index,
+               {", ".join(f"w.{column}" for column in PROBABILITY_COLUMNS)},
+               w.valence, w.arousal, w.negativity, w.negativity_smooth
+        FROM windows AS w JOIN turns AS t USING (call_id, turn_index)
+    """,
+    "escalations": """
+        SELECT e.call_id, c.agent_id, c.queue, c.started_at, e.speaker, e.role,
+               e.onset_s, e.peak_s, e.end_s, coalesce(e.end_s, c.duration_s) - e.onset_s AS length_s,
+               e.height, e.slope, e.recovered
+        FROM escalation_events AS e JOIN calls AS c USING (call_id)
+    """,
+    "speaker_summary": """
+        SELECT call_id, speaker, any_value(role) AS role, count(*) AS turns,
+               sum(end_s - start_s) AS speech_s,
+               sum(end_s - start_s) / sum(sum(end_s - start_s)) OVER (PARTITION BY call_id) AS talk_share,
+               avg(valence) AS valence_mean, avg(arousal) AS arousal_mean, avg(negativity) AS negativity_mean
+        FROM turns
+        GROUP BY call_id, speaker
+    """,
+    "call_summary": """
+        WITH speech AS (
+            SELECT call_id, count(DISTINCT speaker) AS speakers, count(*) AS turns,
+                   sum(end_s - start_s) AS speech_s,
+                   CASE WHEN count(*) FILTER (role = 'customer') > 0 THEN 'customer' ELSE 'everyone' END AS mood_of
+            FROM turns GROUP BY call_id
+        ),
+        mood AS (
+            SELECT call_id, count(*) AS windows,
+                   avg(valence) FILTER (t_s < c.duration_s / 3) AS mood_start,
+                   avg(valence) FILTER (t_s >= 2 * c.duration_s / 3) AS mood_end,
+                   avg(negativity) AS negativity_mean,
+                   max(negativity_smooth) AS worst_negativity,
+                   arg_max(t_s, negativity_smooth) AS worst_s,
+                   arg_max(speaker, negativity_smooth) AS worst_speaker
+            FROM trajectory JOIN calls AS c USING (call_id)
+            WHERE role IS DISTINCT FROM 'agent'
+            GROUP BY call_id
+        ),
+        events AS (
+            SELECT call_id, count(*) AS escalations, count(*) FILTER (recovered) AS escalations_recovered,
+                   max(height) AS height
+            FROM escalation_events
+            WHERE role IS DISTINCT FROM 'agent'
+            GROUP BY call_id
+        )
+        SELECT c.call_id, c.path, c.agent_id, c.customer_id, c.queue, c.started_at, c.status, c.error,
+               c.duration_s, c.truncated, s.speakers, s.turns, s.speech_s,
+               CASE WHEN m.windows IS NOT NULL THEN s.mood_of END AS mood_of,
+               m.mood_start, m.mood_end, m.mood_end - m.mood_start AS mood_change,
+               m.negativity_mean, m.worst_s, m.worst_negativity, m.worst_speaker,
+               CASE WHEN m.windows IS NOT NULL THEN coalesce(e.escalations, 0) END AS escalations,
+               CASE WHEN m.windows IS NOT NULL THEN coalesce(e.escalations_recovered, 0) END
+                   AS escalations_recovered,
+               CASE WHEN m.windows IS NOT NULL THEN coalesce(e.height, 0) END AS escalation_score
+        FROM calls AS c
+        LEFT JOIN speech AS s USING (call_id)
+        LEFT JOIN mood AS m USING (call_id)
+        LEFT JOIN events AS e USING (call_id)
+    """,
+    "agent_summary": """
+        WITH agent_speech AS (
+            SELECT call_id, talk_share FROM speaker_summary WHERE role = 'agent'
+        )
+        SELECT agent_id, count(*) AS calls, count(*) FILTER (status = 'ok') AS calls_analyzed,
+               sum(duration_s) / 3600 AS hours,
+               count(escalations) AS calls_scored,
+               count(*) FILTER (escalations > 0) AS calls_escalated,
+               count(*) FILTER (escalations > 0) / nullif(count(escalations), 0) AS escalation_rate,
+               sum(escalations) AS escalations,
+               sum(escalations_recovered) AS escalations_recovered,
+               sum(escalations_recovered) / nullif(sum(escalations), 0) AS recovery_rate,
+               count(mood_change) AS calls_with_mood_change, avg(mood_change) AS mood_change_mean,
+               avg(negativity_mean) AS negativity_mean,
+               count(talk_share) AS calls_with_talk_share, avg(talk_share) AS talk_share_mean
+        FROM call_summary LEFT JOIN agent_speech USING (call_id)
+        WHERE agent_id IS NOT NULL
+        GROUP BY agent_id
+    """,
+}
