@@ -20,7 +20,9 @@ from callmood.metrics import (
     point_figures,
     with_temperature,
 )
+from training.ablation import BESIDE, VARIATIONS
 from training.augment import add_noise, lose_packets, reverberate
+from training.beside import WideFrontEnd, front_end_of
 from training.conditions import make_condition
 from training.corpora import Clip, read_manifest, speaker_folds
 from training.crossval import Run, Scored, calibrate, check_apart, cross_temperatures
@@ -194,7 +196,7 @@ PLAIN = Draw(clean=1, alone=1, crop=0, joined=0, stretch=0, warp=0, equalizer=0,
 
 
 def test_speech_is_found_between_the_silences(bank: Bank) -> None:
-    assert speech_span(bank.frames[0][0]) == (50, 150)
+    assert speech_span(bank.frames[0][0], n_mels=40) == (50, 150)
 
 
 def test_batches_are_repeatable_and_hold_only_their_members(bank: Bank) -> None:
@@ -296,6 +298,48 @@ def test_a_warp_of_one_changes_nothing_and_others_move_a_peak() -> None:
 def test_a_split_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="speakers:K/N"):
         HoldOut.parse(text)
+
+
+def test_wide_inputs_are_mfcc_then_mel_levels_then_chroma() -> None:
+    import librosa
+
+    # An A: the tenth semitone from C.
+    tone = (0.3 * np.sin(2 * np.pi * 440.0 * np.arange(RATE_HZ) / RATE_HZ)).astype(np.float32)
+    wide = WideFrontEnd()
+    inputs = wide.mfcc(tone)
+    mel = librosa.feature.melspectrogram(
+        y=np.pad(tone, 128),
+        sr=RATE_HZ,
+        n_fft=256,
+        hop_length=100,
+        center=False,
+        n_mels=40,
+        fmin=50,
+        fmax=4000,
+    )
+
+    assert inputs.shape == (81, wide.n_inputs) == (81, 92)
+    assert np.array_equal(inputs[:, :40], FrontEnd().mfcc(tone))
+    assert (
+        pytest.approx(librosa.power_to_db(mel, ref=1.0, amin=1e-8, top_db=None), abs=1e-2)
+        == inputs[:, 40:80].T
+    )
+    assert set(inputs[10:-10, 80:].argmax(axis=1)) == {9}
+
+
+def test_the_front_end_of_a_run_is_the_one_that_it_heard() -> None:
+    from dataclasses import asdict
+
+    assert front_end_of({"front_end": asdict(FrontEnd())}) == FrontEnd()
+    assert front_end_of({"front_end": asdict(WideFrontEnd())}) == WideFrontEnd()
+
+
+def test_every_row_of_the_ablation_is_a_run_that_training_knows() -> None:
+    from training.train import options_parser, recipe_of
+
+    for name, arguments in VARIATIONS.items():
+        options = options_parser("train", None).parse_args([*arguments, "--out", "runs/x"])
+        assert (recipe_of(options) == Recipe()) == (name in ("the recipe", "no teacher", BESIDE)), name
 
 
 def test_random_folds_hold_out_every_clip_once_and_part_speakers() -> None:

@@ -10,17 +10,26 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from callmood.metrics import point_figures
-from training import train
-from training.corpora import SHARED, add_corpus_options, clips_from_options, label_indices
-from training.crossval import Run, score_runs
+import numpy as np
+
+from callmood.emotion.network import NetworkConfig, build_network, load_weights, predict_spans
+from callmood.features import FrontEnd
+from callmood.model_files import CONFIG, WEIGHTS
+from training import beside, train
+from training.conditions import make_condition
+from training.corpora import SHARED, Clip, add_corpus_options, clips_from_options, label_indices
+from training.crossval import Run
+from training.evaluate import Heard, hear_clips, whole_spans
 
 log = logging.getLogger("training")
 
+BESIDE = "... and chroma and log-mel levels beside MFCC"
+"""This row is trained by `training.beside`."""
 VARIATIONS: dict[str, tuple[str, ...]] = {
     "the recipe": (),
     "another seed": ("--seed", "2"),
@@ -38,6 +47,8 @@ VARIATIONS: dict[str, tuple[str, ...]] = {
     "no joined utterances": ("--set", "draw.joined=0"),
     "with the teacher's short windows": ("--set", "draw.details=3"),
     "with mixup": ("--set", "draw.mixup=0.5"),
+    "neither warped frequency nor equalizer": ("--set", "draw.warp=0", "--set", "draw.equalizer=0"),
+    BESIDE: (),
 }
 """Options of `training.train` for each row."""
 CONDITIONS = ("clean", "mulaw", "noise:10")
@@ -71,40 +82,51 @@ def main(arguments: Sequence[str] | None = None) -> None:
     naming = argparse.ArgumentParser(add_help=False)
     add_corpus_options(naming)
     clips = clips_from_options(naming.parse_known_args(passed_on)[0])
-    result: dict[str, Any] = {}
+    fixed = f"--epochs {options.epochs} --hold-out {options.hold_out} --jobs {options.jobs}".split()
+    folders = {}
     for name in options.only or VARIATIONS:
-        folder = options.out / name.replace(" ", "-").replace("'", "")
+        folder = folders[name] = options.out / re.sub(r"[^a-zA-Z-]+", "-", name).strip("-")
         if not (folder / "done").exists():
-            fixed = [
-                "--epochs",
-                str(options.epochs),
-                "--hold-out",
-                options.hold_out,
-                "--jobs",
-                str(options.jobs),
-            ]
-            train.main(
+            program = beside.main if name == BESIDE else train.main
+            program(
                 [*fixed, "--noise", str(options.noise), "--out", str(folder), *VARIATIONS[name], *passed_on]
             )
             (folder / "done").touch()
-        run = Run.read(folder, clips)
-        result[name] = {
-            condition: _uar(run, clips, condition, noise=options.noise, jobs=options.jobs)
-            for condition in CONDITIONS
-        }
-        log.info("%s: %s", name, result[name])
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result: dict[str, Any] = {name: {} for name in folders}
+    for condition in CONDITIONS:
+        heard: dict[FrontEnd, list[Heard]] = {}
+        for name, folder in folders.items():
+            held_out = [clips[index] for index in Run.read(folder, clips).held_out]
+            config = json.loads((folder / "models" / CONFIG).read_text(encoding="utf-8"))
+            front_end = beside.front_end_of(config)
+            if front_end not in heard:
+                change = make_condition(
+                    condition, noise=options.noise, rir=options.noise, rate_hz=front_end.rate_hz
+                )
+                heard[front_end] = hear_clips(held_out, front_end, change, jobs=options.jobs)
+            network = build_network(NetworkConfig(**config["network"]))
+            load_weights(network, folder / "models" / WEIGHTS)
+            result[name][condition] = _uar(network, heard[front_end], held_out)
+            log.info("%s, %s: %s", name, condition, result[name][condition])
+    options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(as_markdown(result))
 
 
-def _uar(run: Run, clips: Sequence[Any], condition: str, *, noise: Path, jobs: int) -> dict[str, float]:
-    scored = score_runs([run], clips, condition, noise=noise, jobs=jobs)
-    labels = label_indices(clips)[scored.rows]
-    corpora = [clips[row].corpus for row in scored.rows.tolist()]
+def _uar(network: Any, heard: Sequence[Heard], clips: Sequence[Clip]) -> dict[str, float]:
+    """UAR of each corpus; what is heard of each clip, and the clips."""
+    from sklearn.metrics import recall_score
+
+    rows = predict_spans(network, [one.frames for one in heard], whole_spans(heard))
+    logits = np.concatenate(rows)
+    labels = label_indices(clips)
+    corpora = np.array([clip.corpus for clip in clips])
     found = {}
-    for corpus in sorted(set(corpora)):
-        own = [index for index, other in enumerate(corpora) if other == corpus]
-        found[corpus] = point_figures(scored.probabilities[own], labels[own])["uar"]
+    for corpus in np.unique(corpora):
+        truth = labels[corpora == corpus]
+        guess = logits[corpora == corpus].argmax(axis=1)
+        found[str(corpus)] = float(
+            recall_score(truth, guess, labels=np.unique(truth), average="macro", zero_division=0)
+        )
     return found
 
 

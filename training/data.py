@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +36,12 @@ EQUALIZER_STD = np.array([0.0, 13.0, 9.0, 7.0, 5.0, 4.0], dtype=np.float32)
 """Standard deviation of the random offsets of the first coefficients; 13 on C1 is a tilt of 3 dB either way."""
 
 
-def speech_span(mfcc: Floats) -> tuple[int, int]:
-    """First and one-past-last frame of a clean clip, shape (frames, n_mfcc), that are not silence.
+def speech_span(mfcc: NDArray[np.floating[Any]], *, n_mels: int) -> tuple[int, int]:
+    """First and one-past-last frame of a clean clip, shape (frames, any) with C0 first, that are not silence.
 
-    C0 of an orthonormal DCT is sqrt(n) times the mean level in dB.
+    C0 of an orthonormal DCT over `n_mels` bands is sqrt(n_mels) times their mean level in dB.
     """
-    level_db = mfcc[:, 0].astype(np.float32) / np.sqrt(mfcc.shape[1])
+    level_db = mfcc[:, 0].astype(np.float32) / np.sqrt(n_mels)
     loud = np.flatnonzero(level_db > np.percentile(level_db, 95) - TRIM_DB)
     return int(loud[0]), int(loud[-1]) + 1
 
@@ -121,7 +122,7 @@ class Batches:
     _speaker: NDArray[np.int64] = field(init=False)
     _peers: list[NDArray[np.int64]] = field(init=False)
     _draw_weight: NDArray[np.float64] = field(init=False)
-    _warps: Floats = field(init=False)
+    _warps: Floats | None = field(init=False)
     _epoch: int = field(init=False, default=-1)
     _plan: list[list[_Example]] = field(init=False)
 
@@ -136,12 +137,12 @@ class Batches:
         self._spans = []
         for index in self.members:
             clean = self.bank.frames[0][index]
-            start, stop = speech_span(clean)
+            start, stop = speech_span(clean, n_mels=self.bank.front_end.n_mels)
             self._spans.append((start / len(clean), stop / len(clean)))
         self._sums = [self._moments(version) for version in range(self.bank.versions)]
         _, self._speaker = np.unique([clip.speaker for clip in clips], return_inverse=True)
         self._peers = [np.flatnonzero(self._speaker == index) for index in range(self._speaker.max() + 1)]
-        self._warps = warp_matrices(self.bank.front_end, reach=self.draw.warp)
+        self._warps = warp_matrices(self.bank.front_end, reach=self.draw.warp) if self.draw.warp else None
 
     def _moments(self, version: int) -> tuple[Floats, Floats, Floats]:
         """Frame count, sum and sum of squares of each member's speech in one version."""
@@ -202,7 +203,8 @@ class Batches:
         frames = np.concatenate([self._tempo(example.version, part) for part in example.parts])
         offset = self.draw.equalizer * EQUALIZER_STD * rng.normal(size=len(EQUALIZER_STD))
         if example.alone:
-            frames = frames @ self._warps[int(rng.integers(len(self._warps)))]
+            if self._warps is not None:
+                frames = frames @ self._warps[int(rng.integers(len(self._warps)))]
             mean, std = frames.mean(axis=0), frames.std(axis=0)
         else:
             member = example.parts[0].member

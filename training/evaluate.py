@@ -10,6 +10,7 @@ import csv
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,30 +49,50 @@ def score_clips(
 
     The latter are scored whole, since a labelled clip is known to hold speech.
     """
+    heard = hear_clips(clips, model.front_end, condition, jobs=jobs)
+    rows = model.probabilities([one.frames for one in heard], whole_spans(heard))
+    probabilities = np.concatenate([np.zeros((0, len(EMOTIONS)), dtype=np.float32), *rows])
+    return probabilities, sum(not one.has_speech for one in heard)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the network hears of a clip."""
+
+    frames: Floats
+    """Shape (frames, inputs); see `callmood.features.network_input`."""
+    has_speech: bool
+    """Whether speech was detected; otherwise the frames are those of the whole clip."""
+
+
+def hear_clips(
+    clips: Sequence[Clip], front_end: FrontEnd, condition: Condition, *, jobs: int = 1
+) -> list[Heard]:
+    """Clips under a condition, cut to their speech and normalised as the product does it."""
     import joblib
 
     chunks = [clips[start : start + _CHUNK] for start in range(0, len(clips), _CHUNK)]
     parts = joblib.Parallel(n_jobs=jobs)(
-        joblib.delayed(_stretches)(chunk, model.front_end, condition) for chunk in chunks
+        joblib.delayed(_hear_chunk)(chunk, front_end, condition) for chunk in chunks
     )
-    heard = [stretch for part in parts for stretch in part]
-    whole = [np.array([[0, len(frames)]]) for frames, _ in heard]
-    rows = model.probabilities([frames for frames, _ in heard], whole)
-    probabilities = np.concatenate([np.zeros((0, len(EMOTIONS)), dtype=np.float32), *rows])
-    return probabilities, sum(not has_speech for _, has_speech in heard)
+    return [one for part in parts for one in part]
 
 
-def _stretches(clips: Sequence[Clip], front_end: FrontEnd, condition: Condition) -> list[tuple[Floats, bool]]:
-    """What the network hears of each clip, and whether speech was detected in it."""
-    found: list[tuple[Floats, bool]] = []
+def whole_spans(heard: Sequence[Heard]) -> list[NDArray[np.int64]]:
+    """One span for each clip: all of it."""
+    return [np.array([[0, len(one.frames)]]) for one in heard]
+
+
+def _hear_chunk(clips: Sequence[Clip], front_end: FrontEnd, condition: Condition) -> list[Heard]:
+    found = []
     sounds = [condition(load_clip(clip, rate_hz=front_end.rate_hz), clip.file) for clip in clips]
     for samples, probability in zip(sounds, speech_probabilities(sounds), strict=True):
-        heard = speech_stretch(samples, probability, front_end)
-        if heard is None:
+        stretch = speech_stretch(samples, probability, front_end)
+        if stretch is None:
             frames = front_end.mfcc(samples)
-            found.append((normalize(frames, frames), False))
+            found.append(Heard(normalize(frames, frames), False))
         else:
-            found.append((heard[0], True))
+            found.append(Heard(stretch[0], True))
     return found
 
 

@@ -191,7 +191,7 @@ def bank_logits(network: Any, bank: Bank, members: NDArray[np.int64]) -> Floats:
     examples = []
     for index in members:
         clean = bank.frames[0][index]
-        start, stop = speech_span(clean)
+        start, stop = speech_span(clean, n_mels=bank.front_end.n_mels)
         frames = clean[max(0, start - 20) : stop + 20].astype(np.float32)
         examples.append(normalize(frames, frames))
     order = np.argsort([len(frames) for frames in examples])
@@ -203,9 +203,9 @@ def bank_logits(network: Any, bank: Bank, members: NDArray[np.int64]) -> Floats:
     return logits
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+def options_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """The options of a training run."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     add_corpus_options(parser)
     parser.add_argument("--noise", type=Path, default=SHARED / "noise", help="noise and impulse responses")
     parser.add_argument("--teacher", type=Path, default=SHARED / "teacher" / "whisper-small.npz")
@@ -227,9 +227,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, logs and predictions")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = options_parser("python -m training.train", __doc__)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-
     try:
         train(options, recipe_of(options))
     except CallmoodError as error:
@@ -309,7 +314,7 @@ def claim_folder(out: Path, recipe: Recipe, split: Mapping[str, Any]) -> None:
 
 def speech_s(bank: Bank, index: int) -> tuple[float, float]:
     """Where the speech of a clip begins and ends, in seconds."""
-    start, stop = speech_span(bank.frames[0][index].astype(np.float32))
+    start, stop = speech_span(bank.frames[0][index], n_mels=bank.front_end.n_mels)
     return start / bank.front_end.frames_per_s, stop / bank.front_end.frames_per_s
 
 

@@ -19,8 +19,6 @@ def warp_matrices(front_end: FrontEnd, *, reach: float) -> Floats:
     import librosa
     from scipy.fft import dct
 
-    if reach == 0.0:
-        return np.eye(front_end.n_mfcc, dtype=np.float32)[None]
     if front_end.n_mfcc != front_end.n_mels:
         raise ValueError("frequency can only be warped where n_mfcc is n_mels")
     n_mels = front_end.n_mels
