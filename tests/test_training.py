@@ -24,13 +24,13 @@ from training.ablation import BESIDE, VARIATIONS
 from training.augment import add_noise, lose_packets, reverberate
 from training.beside import WideFrontEnd, front_end_of
 from training.conditions import make_condition
-from training.corpora import Clip, read_manifest, speaker_folds
+from training.corpora import Clip, crowd_votes, read_manifest, speaker_folds
 from training.crossval import Run, Scored, calibrate, check_apart, cross_temperatures
 from training.data import LABELLED, MAX_FRAMES, Batches, Draw, speech_span
 from training.features import Bank, audio_bank, feature_bank
 from training.splits import SPLIT, HoldOut, split_record
 from training.teacher import Tracks
-from training.train import Recipe, claim_folder, fit
+from training.train import Recipe, claim_folder, fit, make_targets
 from training.train import main as train_main
 from training.transitions import best_boundary
 from training.warp import warp_matrices
@@ -298,6 +298,33 @@ def test_a_warp_of_one_changes_nothing_and_others_move_a_peak() -> None:
 def test_a_split_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="speakers:K/N"):
         HoldOut.parse(text)
+
+
+def test_votes_of_the_crowd_take_their_share_of_the_label(tmp_path: Path) -> None:
+    (tmp_path / "crema-d-votes.csv").write_text(
+        ",FileName,VoiceVote,VoiceLevel\n1,1001_DFA_ANG_XX,N:S,50\n2,1001_DFA_HAP_XX,H,90\n"
+    )
+    clips = [
+        clip(f"crema-d/1001/{stem}.opus", "1001", label)
+        for stem, label in (
+            ("1001_DFA_ANG_XX", "angry"),
+            ("1001_DFA_HAP_XX", "happy"),
+            ("1001_DFA_SAD_XX", "sad"),
+        )
+    ]
+    recipe = Recipe(votes_share=0.4, smoothing=0.0)
+
+    angry, happy, sad = make_targets(clips, None, recipe, crowd_votes(tmp_path))
+
+    # neutral, happy, sad, angry, ...: 0.4 of the first goes to neutral and sad, half of it each.
+    assert angry == pytest.approx([0.2, 0, 0.2, 0.6, 0, 0, 0])
+    assert happy == pytest.approx([0, 1, 0, 0, 0, 0, 0])
+    assert sad == pytest.approx([0, 0, 1, 0, 0, 0, 0])
+
+
+def test_votes_that_are_not_there_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no votes on CREMA-D"):
+        crowd_votes(tmp_path / "corpora")
 
 
 def test_wide_inputs_are_mfcc_then_mel_levels_then_chroma() -> None:

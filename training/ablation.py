@@ -36,6 +36,7 @@ VARIATIONS: dict[str, tuple[str, ...]] = {
     "no teacher": ("--no-teacher",),
     "no teacher's probabilities": ("--set", "teacher_share=0"),
     "no teacher's embedding": ("--set", "embedding_weight=0"),
+    "with the crowd's votes": ("--set", "votes_share=0.3"),
     "relative MFCC only": ("--set", 'network.hears="relative"'),
     "absolute MFCC only": ("--set", 'network.hears="absolute"'),
     "clean clips only": ("--set", "draw.clean=1"),

@@ -361,6 +361,50 @@ def _crema_d_traits(path: Path) -> Iterator[tuple[str, Traits]]:
             )
 
 
+VOTES = ("crema-d-votes.csv", "summaryTable.csv", "processedResults/summaryTable.csv")
+"""Files that tell what a crowd heard in the clips of CREMA-D: the one beside our manifest, and the official one."""
+_VOTE_CODES = {
+    "A": "angry",
+    "D": "disgust",
+    "F": "fearful",
+    "H": "happy",
+    "N": "neutral",
+    "S": "sad",
+}
+
+
+def crowd_votes(*folders: Path) -> dict[str, tuple[str, ...]]:
+    """Of each clip of CREMA-D, by its stem, the emotion that most of those who heard its sound alone named; several
+    where as many named another.
+
+    Read from one of `VOTES` in `folders`, or beside them.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, or it is another.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for path in (place / name for folder in folders for place in (folder, folder.parent) for name in VOTES):
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8-sig") as lines:
+                reader = csv.DictReader(lines)
+                if not {"FileName", "VoiceVote"} <= set(reader.fieldnames or ()):
+                    raise UsageError(f"{path}: has no columns FileName and VoiceVote; fetch it again.")
+                for row in reader:
+                    votes = tuple(
+                        _VOTE_CODES[code] for code in row["VoiceVote"].split(":") if code in _VOTE_CODES
+                    )
+                    if votes:
+                        found[row["FileName"]] = votes
+    if not found:
+        raise UsageError(
+            f"{', '.join(map(str, folders))}: no votes on CREMA-D ({' or '.join(VOTES)}); fetch them, or train "
+            "with votes_share=0."
+        )
+    return found
+
+
 def age_group(years: int) -> str:
     """The one of `AGES` that an age belongs to."""
     return AGES[0] if years < 30 else AGES[1] if years < 50 else AGES[2]

@@ -20,7 +20,16 @@ from callmood.errors import CallmoodError, UsageError
 from callmood.features import FrontEnd, normalize
 from callmood.model_files import WEIGHTS
 from callmood.types import Floats
-from training.corpora import CORPORA, SHARED, Clip, add_corpus_options, clips_from_options, label_indices
+from training.corpora import (
+    CORPORA,
+    SHARED,
+    Clip,
+    add_corpus_options,
+    clips_from_options,
+    crowd_votes,
+    label_indices,
+    official_folders,
+)
 from training.data import LABELLED, Batches, Draw, collate, speech_span
 from training.export import write_models
 from training.features import Bank, audio_bank, feature_bank
@@ -52,6 +61,8 @@ class Recipe:
     """Share of each hard label that is spread over all classes."""
     teacher_share: float = 0.75
     """Share of the teacher's probabilities in the target; the rest is the label."""
+    votes_share: float = 0.0
+    """Share of the label of a clip of CREMA-D that goes to what most of its crowd heard."""
     embedding_weight: float = 1.5
     """Weight of the auxiliary loss (matching the teacher's embedding) beside the cross-entropy of 1."""
     seed: int = 1
@@ -67,11 +78,24 @@ def changed(recipe: Any, path: Sequence[str], value: Any) -> Any:
     return replace(recipe, **{path[0]: value})
 
 
-def make_targets(clips: Sequence[Clip], teacher: Teacher | None, recipe: Recipe) -> Floats:
-    """Training targets, shape (n, 7): smoothed labels, mixed with the teacher's probabilities where known."""
+def make_targets(
+    clips: Sequence[Clip],
+    teacher: Teacher | None,
+    recipe: Recipe,
+    votes: Mapping[str, Sequence[str]] | None = None,
+) -> Floats:
+    """Training targets, shape (n, 7): smoothed labels, mixed with the teacher's probabilities where known.
+
+    `votes` are those of `training.corpora.crowd_votes`.
+    """
     labels = label_indices(clips)
     hard = np.eye(len(EMOTIONS), dtype=np.float32)[labels]
     present = hard.any(axis=0)
+    for row, clip in enumerate(clips):
+        heard = (votes or {}).get(Path(clip.file).stem, ())
+        if heard:
+            hard[row] *= 1 - recipe.votes_share
+            hard[row, [EMOTIONS.index(name) for name in heard]] += recipe.votes_share / len(heard)
     hard = (1 - recipe.smoothing) * hard + recipe.smoothing * present / present.sum()
     if teacher is None:
         return np.asarray(hard, dtype=np.float32)
@@ -87,6 +111,7 @@ def fit(
     recipe: Recipe,
     out: Path,
     *,
+    votes: Mapping[str, Sequence[str]] | None = None,
     before_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Any:
     """Train one network on the clips `members` of the bank, and leave its log and weights in `out`.
@@ -98,7 +123,7 @@ def fit(
 
     keras.utils.set_random_seed(recipe.seed)
     clips = [bank.clips[index] for index in members]
-    targets = make_targets(clips, teacher, recipe)
+    targets = make_targets(clips, teacher, recipe, votes)
     embeddings = teacher.embeddings if teacher else Tracks.unknown(len(clips))
     batches = Batches(
         bank=bank,
@@ -293,7 +318,10 @@ def train(options: argparse.Namespace, recipe: Recipe) -> None:
             fold_of=fold_of_clips(clips, folds=TEACHER_FOLDS)[members],
             cache=options.cache,
         )
-    network = fit(bank, members, teacher, recipe, options.out)
+    votes = None
+    if recipe.votes_share:
+        votes = crowd_votes(options.corpora or SHARED / "corpora", *official_folders(options).values())
+    network = fit(bank, members, teacher, recipe, options.out, votes=votes)
     report_recall(network, bank, members, "training clips")
     if held_out.any():
         report_recall(network, bank, np.flatnonzero(held_out), "held out")
