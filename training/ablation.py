@@ -48,6 +48,10 @@ VARIATIONS: dict[str, tuple[str, ...]] = {
     "no joined utterances": ("--set", "draw.joined=0"),
     "with the teacher's short windows": ("--set", "draw.details=3"),
     "with mixup": ("--set", "draw.mixup=0.5"),
+    "with averaged weights": ("--set", "average=0.99"),
+    "four blocks": ("--set", "network.blocks=4"),
+    "twelve blocks": ("--set", "network.blocks=12"),
+    "width 192": ("--set", "network.width=192"),
     "neither warped frequency nor equalizer": ("--set", "draw.warp=0", "--set", "draw.equalizer=0"),
     BESIDE: (),
 }

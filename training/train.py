@@ -57,6 +57,8 @@ class Recipe:
     batches_per_epoch: int = 160
     learning_rate: float = 5e-3
     weight_decay: float = 2e-2
+    average: float = 0.0
+    """Of the exponential moving average of the weights that is kept; 0 keeps the last weights."""
     smoothing: float = 0.05
     """Share of each hard label that is spread over all classes."""
     teacher_share: float = 0.75
@@ -167,6 +169,7 @@ def fit(
         steps=recipe.epochs * recipe.batches_per_epoch,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
+        average=recipe.average,
     )
     student.compile(
         optimizer,
