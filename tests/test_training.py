@@ -568,3 +568,28 @@ def test_training_on_another_backend_makes_the_same_kind_of_model(
     (row,) = model.probabilities([np.zeros((80, 80), dtype=np.float32)], [np.array([[0, 80]])])
     assert row.sum() == pytest.approx(1.0, abs=1e-5)
     assert row[0, 0] < 1e-12
+
+
+def test_every_protocol_holds_out_each_clip_at_most_once() -> None:
+    from training.protocols import PROTOCOLS
+    from training.train import options_parser, recipe_of
+
+    clips = [
+        clip(f"{corpus}/{speaker}/{take}", f"{corpus}/{speaker}", corpus=corpus)
+        for corpus, speakers in (("crema-d", 10), ("ravdess", 12), ("tess", 2), ("savee", 3))
+        for speaker in range(speakers)
+        for take in range(5)
+    ]
+    folders = [name for runs in PROTOCOLS.values() for name in runs]
+    assert len(set(folders)) == len(folders)
+    for name, runs in PROTOCOLS.items():
+        held_out = np.zeros(len(clips), dtype=int)
+        for arguments in runs.values():
+            options = options_parser("train", None).parse_args([*arguments.split(), "--out", "runs/x"])
+            recipe_of(options)
+            wanted = np.array([options.corpus is None or one.corpus in options.corpus for one in clips])
+            held_out += wanted & HoldOut.parse(options.hold_out).of(clips)
+        assert held_out.max() == 1, name
+        if name.startswith("speakers") or name == "leave-one-out":
+            corpora = {one.corpus for one, out in zip(clips, held_out, strict=True) if out}
+            assert all(out for one, out in zip(clips, held_out, strict=True) if one.corpus in corpora), name
