@@ -13,7 +13,6 @@ from pathlib import Path
 from training import crossval, train
 from training.corpora import CORPORA, SHARED
 
-
 SEED = "2"
 _SMALL = {"crema-d": (20, 80), "ravdess": (24, 25), "tess": (24, 20), "savee": (24, 8)}
 """Epochs of training on one corpus alone, and batches of each: 20 to 60 times each clip."""
