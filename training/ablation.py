@@ -33,6 +33,8 @@ BESIDE = "... and chroma and log-mel levels beside MFCC"
 VARIATIONS: dict[str, tuple[str, ...]] = {
     "the recipe": (),
     "another seed": ("--seed", "2"),
+    "half of the voices": ("--one-in", "2"),
+    "a quarter of the voices": ("--one-in", "4"),
     "no teacher": ("--no-teacher",),
     "no teacher's probabilities": ("--set", "teacher_share=0"),
     "no teacher's embedding": ("--set", "embedding_weight=0"),

@@ -29,6 +29,7 @@ from training.corpora import (
     crowd_votes,
     label_indices,
     official_folders,
+    speaker_folds,
 )
 from training.data import LABELLED, Batches, Draw, collate, speech_span
 from training.export import write_models
@@ -242,6 +243,13 @@ def options_parser(prog: str, description: str | None) -> argparse.ArgumentParse
     parser.add_argument(
         "--hold-out", metavar="SPLIT", help="speakers:K/N, random:K/N or corpus:NAME; default: train on all"
     )
+    parser.add_argument(
+        "--one-in",
+        type=int,
+        default=1,
+        metavar="N",
+        help="hear only one in N of the speakers, to learn what more voices would bring",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int)
     parser.add_argument(
@@ -291,7 +299,9 @@ def train(options: argparse.Namespace, recipe: Recipe) -> None:
     clips = clips_from_options(options)
     wanted = np.array([clip.corpus in (options.corpus or CORPORA) for clip in clips])
     held_out = np.zeros(len(clips), dtype=bool) if hold_out is None else wanted & hold_out.of(clips)
-    members = np.flatnonzero(wanted & ~held_out)
+    voice = speaker_folds(clips, folds=options.one_in, seed=1)
+    heard = np.array([voice[clip.speaker] == 0 for clip in clips])
+    members = np.flatnonzero(wanted & heard & ~held_out)
     if not len(members) or (hold_out is not None and not held_out.any()):
         raise UsageError(
             f"--hold-out {options.hold_out}: leaves {len(members)} clips to train on and {held_out.sum()} held out; "
