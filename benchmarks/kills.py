@@ -97,10 +97,11 @@ class _Frames(FrontEnd):
 
     n_mfcc: int = 8
 
-    def mfcc(self, samples: Floats) -> Floats:
-        padded = np.pad(samples, (0, self.hop_length))
-        frames = padded[: len(padded) // self.hop_length * self.hop_length].reshape(-1, self.hop_length)
-        return frames[:, :96].reshape(len(frames), 8, 12).mean(axis=2, dtype=np.float32)
+    def frames(self, samples: Floats, first: int, last: int) -> Floats:
+        part = samples[first * self.hop_length : last * self.hop_length]
+        padded = np.pad(part, (0, (last - first) * self.hop_length - len(part)))
+        frames = padded.reshape(last - first, self.hop_length)
+        return frames[:, :96].reshape(last - first, 8, 12).mean(axis=2, dtype=np.float32)
 
 
 class _Levels:
