@@ -98,7 +98,8 @@ class Monitor:
             self._end(int(code), None)
         self._over.set()
         for handler in self._log.handlers if self._log else ():
-            handler.close()
+            with suppress(OSError):  # what a full disk did not take
+                handler.close()
 
     def _end(self, exit_code: int, summary: RunSummary | None) -> None:
         self._told = True

@@ -434,6 +434,20 @@ def test_an_absurd_rate_is_refused(tmp_path: Path, rate_hz: int) -> None:
         decode_file(path, rate_hz=8000)
 
 
+def test_a_full_temporary_folder_is_a_failure_to_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(canonical, "MEMORY_S", 1)
+    monkeypatch.setattr(canonical.tempfile, "TemporaryFile", full)
+    with pytest.raises(RecordingError, match=r"No space left.*TMPDIR.*callmood retry") as refused:
+        decode_file(write_wav(tmp_path / "x.wav", tone(seconds=3.0)), rate_hz=8000)
+
+    assert refused.value.status == "failed"
+
+
 def test_a_missing_file_a_directory_and_a_pipe_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.wav")
     with pytest.raises(RecordingError, match="does not exist"):
