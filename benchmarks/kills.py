@@ -97,10 +97,11 @@ class _Frames(FrontEnd):
 
     n_mfcc: int = 8
 
-    def mfcc(self, samples: Floats) -> Floats:
-        padded = np.pad(samples, (0, self.hop_length))
-        frames = padded[: len(padded) // self.hop_length * self.hop_length].reshape(-1, self.hop_length)
-        return frames[:, :96].reshape(len(frames), 8, 12).mean(axis=2, dtype=np.float32)
+    def frames(self, samples: Floats, first: int, last: int) -> Floats:
+        part = samples[first * self.hop_length : last * self.hop_length]
+        padded = np.pad(part, (0, (last - first) * self.hop_length - len(part)))
+        frames = padded.reshape(last - first, self.hop_length)
+        return frames[:, :96].reshape(last - first, 8, 12).mean(axis=2, dtype=np.float32)
 
 
 class _Levels:
@@ -166,19 +167,21 @@ def _kill_at(point: Point) -> None:
     time.sleep(point.at)
     if point.kind == "parent":
         os.kill(os.getpid(), signal.SIGKILL)
-    children = [pid for pid in _children() if "loky" in _command(pid)]
-    if children:
-        os.kill(children[int(point.at * 1000) % len(children)], signal.SIGKILL)
+    victims = [pid for pid in children() if "loky" in command_of(pid)]
+    if victims:
+        os.kill(victims[int(point.at * 1000) % len(victims)], signal.SIGKILL)
 
 
-def _children() -> list[int]:
+def children() -> list[int]:
+    """The child processes of this one."""
     found = []
     for task in Path("/proc/self/task").iterdir():
         found += [int(pid) for pid in (task / "children").read_text().split()]
     return sorted(found)
 
 
-def _command(pid: int) -> str:
+def command_of(pid: int) -> str:
+    """What a process was started with; empty where it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:

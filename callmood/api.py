@@ -49,10 +49,14 @@ def analyze(
         With one sentence that says what to do. A bad recording raises nothing: it becomes a row.
     """
     from callmood.batch import run_batch
+    from callmood.lock import held
     from callmood.monitor import Monitor
+    from callmood.stopping import Stopping
 
     effective = load_settings(settings).settings
-    with Monitor(effective, command="analyze") as monitor:
+    stopping = stopping or Stopping(max_runtime_s=effective.max_runtime)
+    lock = held(effective.lock, wait_s=effective.wait, give_up=lambda: stopping.due)
+    with Monitor(effective, command="analyze") as monitor, lock:
         summary = run_batch(
             paths,
             effective,
@@ -87,11 +91,15 @@ def retry(
         With one sentence that says what to do.
     """
     from callmood.batch import retry_batch
+    from callmood.lock import held
     from callmood.monitor import Monitor
+    from callmood.stopping import Stopping
 
     statuses = ("failed", "quarantined", *(("unreadable", "empty") if unreadable else ()))
     effective = load_settings(settings).settings
-    with Monitor(effective, command="retry") as monitor:
+    stopping = stopping or Stopping(max_runtime_s=effective.max_runtime)
+    lock = held(effective.lock, wait_s=effective.wait, give_up=lambda: stopping.due)
+    with Monitor(effective, command="retry") as monitor, lock:
         summary = retry_batch(
             effective, statuses=statuses, progress=monitor.progress(progress), stopping=stopping
         )

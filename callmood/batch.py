@@ -14,13 +14,13 @@ from callmood.discover import discover
 from callmood.discover.find import check_inputs
 from callmood.discover.identity import fingerprint
 from callmood.discover.settled import Looks
-from callmood.errors import DatabaseError
+from callmood.errors import DatabaseError, RefusedValueError, StoppedError
 from callmood.model_files import NEEDED, models_hash, verified
 from callmood.results.holder import holder_path, user_name
 from callmood.results.publish import backup_path, snapshot_path
 from callmood.results.schema import MIGRATIONS
 from callmood.results.store import Run, Store
-from callmood.run import Progress, RunSummary
+from callmood.run import Progress, RunSummary, Truncation
 from callmood.settings import Settings
 from callmood.stopping import Stopping
 from callmood.text import path_text, printable
@@ -35,14 +35,14 @@ def run_batch(
     force: bool,
     stale: bool = False,
     progress: Callable[[Progress], None] | None = None,
-    stopping: Stopping | None = None,
+    stopping: Stopping,
 ) -> RunSummary:
     """Analyze what is new below `paths` into the database that the settings name; see `callmood.analyze`."""
     # Before the database is made, so that a mistyped name leaves nothing behind.
     check_inputs(paths)
-    with _opened(settings) as store:
+    with _opened(settings, stopping) as store:
         known = store.known_calls()
-        looks = Looks(store.content_hash)
+        looks = Looks(until_stopped(stopping, store.content_hash))
         discovery = discover(
             paths,
             metadata=Path(settings.metadata) if settings.metadata else None,
@@ -83,11 +83,11 @@ def retry_batch(
     *,
     statuses: Collection[str],
     progress: Callable[[Progress], None] | None = None,
-    stopping: Stopping | None = None,
+    stopping: Stopping,
 ) -> RunSummary:
     """Analyze the known calls with one of `statuses` once more; see `callmood.retry`."""
-    with _opened(settings, create=False) as store:
-        looks = Looks(store.content_hash)
+    with _opened(settings, stopping, create=False) as store:
+        looks = Looks(until_stopped(stopping, store.content_hash))
         chosen = [call for call in store.known_calls() if call.status in statuses]
         todo, warnings = as_before(chosen, looks.hash)
         plan = Plan(
@@ -117,7 +117,7 @@ class Plan:
 def own_files(settings: Settings) -> tuple[Path, ...]:
     """Files beside the recordings that callmood itself writes."""
     database = Path(settings.db)
-    named = (settings.log_file, settings.heartbeat_file, settings.metrics_file)
+    named = (settings.log_file, settings.heartbeat_file, settings.metrics_file, settings.lock)
     return (
         database,
         database.with_name(database.name + ".wal"),
@@ -128,7 +128,21 @@ def own_files(settings: Settings) -> tuple[Path, ...]:
     )
 
 
-def _opened(settings: Settings, *, create: bool = True) -> Store:
+def until_stopped(stopping: Stopping, content_hash: Callable[[Path], str]) -> Callable[[Path], str]:
+    """`content_hash`, which raises StoppedError once the run is to end: to read many new files takes hours."""
+
+    def content_hash_or_stop(path: Path) -> str:
+        if stopping.due:
+            why = "asked to end" if stopping.asked else "--max-runtime is over"
+            raise StoppedError(
+                f"{why} before all files were looked at; what was read is remembered, run again to go on."
+            )
+        return content_hash(path)
+
+    return content_hash_or_stop
+
+
+def _opened(settings: Settings, stopping: Stopping, *, create: bool = True) -> Store:
     for name in NEEDED:
         verified(name, settings.models)
     database = Path(settings.db)
@@ -136,7 +150,7 @@ def _opened(settings: Settings, *, create: bool = True) -> Store:
         raise DatabaseError(
             f"{database}: no such database; run `callmood analyze` first, or name it with --db."
         )
-    return Store(database, wait_s=settings.wait)
+    return Store(database, wait_s=settings.wait, give_up=lambda: stopping.due)
 
 
 def _carry_out(
@@ -147,11 +161,10 @@ def _carry_out(
     *,
     looks: Looks,
     progress: Callable[[Progress], None] | None,
-    stopping: Stopping | None,
+    stopping: Stopping,
 ) -> RunSummary:
     """Analyze what is to be done, each call written as soon as it is there."""
     started_s = time.monotonic()
-    stopping = stopping or Stopping(max_runtime_s=settings.max_runtime)
     warnings = [*plan.warnings]
     snapshots = Snapshots(store, every_s=settings.snapshot_every, warnings=warnings)
     store.begin_run(run)
@@ -161,19 +174,14 @@ def _carry_out(
     todo = [r for r in plan.todo if not any(leg.path in writing for leg in r.legs)]
     unsettled = [r for r in plan.todo if any(leg.path in writing for leg in r.legs)]
     failures: list[CallResult] = []
-    truncated: list[CallResult] = []
+    truncated: list[Truncation] = []
     audio_s, done, came = 0.0, 0, 0
     for result in results(todo, settings, stopping=stopping):
         came += 1
         if any(looks.changed(leg.path) for leg in result.recording.legs):
             unsettled.append(result.recording)
             continue
-        store.write(
-            result,
-            run,
-            analyzed_at=datetime.now(UTC),
-            supersedes=plan.replaced.get(result.recording.call_id, ()),
-        )
+        result = _written(store, result, run, plan)
         snapshots.publish_if_due()
         done += 1
         if result.analysis is None:
@@ -181,7 +189,9 @@ def _carry_out(
         else:
             audio_s += result.analysis.duration_s
             if result.analysis.lost_s > 0:
-                truncated.append(result)
+                truncated.append(
+                    Truncation(recording=result.recording, error=result.error, lost_s=result.analysis.lost_s)
+                )
         if progress:
             progress(Progress(done=done, total=len(todo), audio_s=audio_s, result=result))
     if unsettled:
@@ -217,8 +227,25 @@ def _carry_out(
     )
 
 
+def _written(store: Store, result: CallResult, run: Run, plan: Plan) -> CallResult:
+    """What was written of a result: itself or, where the database takes it not, a failure that says so."""
+    supersedes = plan.replaced.get(result.recording.call_id, ())
+    try:
+        store.write(result, run, analyzed_at=datetime.now(UTC), supersedes=supersedes)
+    except RefusedValueError as error:
+        # One call must not keep all others from being analyzed, night after night.
+        sentence = f"{printable(result.recording.path)}: cannot be stored; {error}"
+        result = CallResult(recording=result.recording, status="failed", error=sentence)
+        store.write(result, run, analyzed_at=datetime.now(UTC), supersedes=supersedes)
+    return result
+
+
 def _and_more(count: int) -> str:
     return f" and {count} more" if count else ""
+
+
+_SNAPSHOT_SHARE = 20
+"""A snapshot comes at most after so many times what the last one took: to copy a large database must not fill a run."""
 
 
 class Snapshots:
@@ -228,14 +255,15 @@ class Snapshots:
         """`every_s`: 0 publishes nothing. `warnings` grows by at most one sentence."""
         self._store = store
         self._every_s = every_s
+        self._due_s = 0.0
         self._warnings = warnings
-        self._last_s = 0.0
         self._failed = False
 
     def publish(self) -> None:
         """Publish, unless that has failed before or is not wanted."""
         if not self._every_s or self._failed:
             return
+        began_s = time.monotonic()
         try:
             self._store.publish()
         except OSError as error:
@@ -244,11 +272,12 @@ class Snapshots:
                 f"{snapshot_path(self._store.path)}: the snapshot for readers cannot be written "
                 f"({error.strerror or error}); see to disk space and permissions."
             )
-        self._last_s = time.monotonic()
+        took_s = time.monotonic() - began_s
+        self._due_s = began_s + took_s + max(self._every_s, _SNAPSHOT_SHARE * took_s)
 
     def publish_if_due(self) -> None:
         """Publish where the last time is long enough ago."""
-        if time.monotonic() - self._last_s >= self._every_s:
+        if time.monotonic() >= self._due_s:
             self.publish()
 
 

@@ -34,8 +34,24 @@ class DatabaseBusyError(CallmoodError):
     exit_code = Exit.BUSY
 
 
+class LockedError(CallmoodError):
+    """Another process holds the lock file."""
+
+    exit_code = Exit.BUSY
+
+
 class DatabaseError(CallmoodError):
     """The database is missing, damaged, read-only or made by a newer version."""
+
+
+class RefusedValueError(DatabaseError):
+    """A value does not fit its column: a fault of this program, not of the disk."""
+
+
+class StoppedError(CallmoodError):
+    """The run was to end before it knew what there is to do."""
+
+    exit_code = Exit.INTERRUPTED
 
 
 class ModelError(CallmoodError):
@@ -50,6 +66,12 @@ class RecordingError(CallmoodError):
     """One recording cannot be analyzed; `status` is what its row in `calls` will say."""
 
     status = "unreadable"
+
+
+class ReadFailedError(RecordingError):
+    """A recording that the system did not let us read to its end this time."""
+
+    status = "failed"
 
 
 class EmptyRecordingError(RecordingError):

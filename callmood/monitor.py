@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,6 +24,10 @@ LOG_BYTES = 10_000_000
 LOG_FILES = 5
 """A full log is renamed to `.1`, and so on; older ones go."""
 BEAT_EVERY_S = 10.0
+
+
+class LogWarning(UserWarning):
+    """Says that the log is no longer whole."""
 
 
 class Monitor:
@@ -93,7 +98,8 @@ class Monitor:
             self._end(int(code), None)
         self._over.set()
         for handler in self._log.handlers if self._log else ():
-            handler.close()
+            with suppress(OSError):  # what a full disk did not take
+                handler.close()
 
     def _end(self, exit_code: int, summary: RunSummary | None) -> None:
         self._told = True
@@ -159,7 +165,7 @@ def _open_log(name: str | None) -> logging.Logger | None:
     if name is None:
         return None
     try:
-        handler = RotatingFileHandler(name, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
+        handler = _LogFile(name, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
     except OSError as error:
         raise _cannot_write(Path(name), error) from error
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -167,6 +173,21 @@ def _open_log(name: str | None) -> logging.Logger | None:
     log = logging.Logger("callmood", level=logging.INFO)
     log.addHandler(handler)
     return log
+
+
+class _LogFile(RotatingFileHandler):
+    """A log that fails, on a full disk, is told of once; it does not fail the run."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if not self._told:
+            self._told = True
+            warnings.warn(
+                f"{self.baseFilename}: the log cannot be written any more; see to disk space and permissions.",
+                LogWarning,
+                stacklevel=2,
+            )
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:

@@ -17,6 +17,7 @@ from callmood.diarize.turns import mixed, of_one_speaker
 from callmood.diarize.vad import RATE_HZ
 from callmood.emotion.score import ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
+from callmood.features import ChannelFrames
 from callmood.settings import Settings
 from callmood.text import printable, truncated
 from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
@@ -174,7 +175,8 @@ def _score(turns: tuple[Turn, ...], audio: Audio, engines: Engines) -> Scores:
         return engines.emotion_for in ("everyone", turn.role)
 
     channels = {turn.channel for turn in turns if wanted(turn)}
-    mfcc = {channel: engines.model.front_end.mfcc(audio.samples[channel]) for channel in channels}
+    front_end = engines.model.front_end
+    mfcc = {channel: ChannelFrames(front_end, audio.samples[channel]) for channel in channels}
     return score_turns(turns, mfcc, engines.model, wanted=wanted)
 
 

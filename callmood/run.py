@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from callmood.errors import Exit
 
 if TYPE_CHECKING:
-    from callmood.types import CallResult
+    from callmood.types import CallResult, Recording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,16 @@ class Progress:
     audio_s: float
     """Seconds of audio analyzed so far."""
     result: CallResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truncation:
+    """A recording of which a part did not decode. (Its analysis is in the database: many would fill the memory.)"""
+
+    recording: Recording
+    error: str | None
+    lost_s: float
+    """Seconds that did not decode."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +47,7 @@ class RunSummary:
     """Recordings left as they were."""
     failures: tuple[CallResult, ...]
     """Recordings that failed in this run."""
-    truncated: tuple[CallResult, ...]
+    truncated: tuple[Truncation, ...]
     """Recordings analyzed in this run of which a part did not decode."""
     skipped: int
     """Files that are no audio."""

@@ -99,9 +99,17 @@ class Settings:
             "help": "Give a recording up when its worker holds more than this many MiB; 0 means no limit."
         },
     )
+    lock: str | None = field(
+        default=None,
+        metadata={
+            "help": "Hold this lock file during the run, as the program flock does, to keep other jobs apart."
+        },
+    )
     wait: int = field(
         default=0,
-        metadata={"help": "Seconds to wait for another process that holds the database before exit code 4."},
+        metadata={
+            "help": "Seconds to wait for another process that holds the database or the lock file before exit code 4."
+        },
     )
     max_runtime: int = field(
         default=0,

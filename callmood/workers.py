@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -110,9 +111,16 @@ def _alone(recording: Recording, settings: Settings, stopping: Stopping) -> Iter
 def _pool_options() -> dict[str, Any]:
     return {
         "env": {name: os.environ.get(name, "1") for name in _ONE_THREAD},
-        "initializer": end_with_parent,
+        "initializer": _begin,
         "initargs": (os.getpid(),),
     }
+
+
+def _begin(parent: int) -> None:
+    # Ctrl-C and SIGTERM may reach a whole process group; when a worker ends is for its parent to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_with_parent(parent)
 
 
 def _size(recording: Recording) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,3 +69,10 @@ def cut(path: Path, *, share: float = 0.5) -> Path:
     data = path.read_bytes()
     shortened.write_bytes(data[: int(len(data) * share)])
     return shortened
+
+
+def is_mapped(samples: Any) -> bool:
+    """Whether an array's memory is that of a file."""
+    while isinstance(samples, np.ndarray):
+        samples = samples.base
+    return isinstance(getattr(samples, "obj", samples), mmap.mmap)

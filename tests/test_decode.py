@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from audio import cut, encode, ffmpeg, tone, voice, write_wav
+from audio import cut, encode, ffmpeg, is_mapped, tone, voice, write_wav
 
 from callmood.decode import canonical, decode, decode_file, ffmpeg_source, find_ffmpeg
 from callmood.errors import EmptyRecordingError, RecordingError
@@ -152,8 +152,8 @@ def test_a_long_recording_lies_in_a_file_that_has_no_name(
     in_file = decode_file(path, rate_hz=8000)
     np.testing.assert_array_equal(in_file.samples, in_memory.samples)
     np.testing.assert_array_equal(in_file.samples, np.stack([left, right]))
-    assert isinstance(in_file.samples.base, np.memmap)
-    assert not isinstance(in_memory.samples.base, np.memmap)
+    assert is_mapped(in_file.samples)
+    assert not is_mapped(in_memory.samples)
     assert list((tmp_path / "room").iterdir()) == []
 
 
@@ -432,6 +432,20 @@ def test_an_absurd_rate_is_refused(tmp_path: Path, rate_hz: int) -> None:
     path.write_bytes(data)
     with pytest.raises(RecordingError, match=r"rate|Hz"):
         decode_file(path, rate_hz=8000)
+
+
+def test_a_full_temporary_folder_is_a_failure_to_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(canonical, "MEMORY_S", 1)
+    monkeypatch.setattr(canonical.tempfile, "TemporaryFile", full)
+    with pytest.raises(RecordingError, match=r"No space left.*TMPDIR.*callmood retry") as refused:
+        decode_file(write_wav(tmp_path / "x.wav", tone(seconds=3.0)), rate_hz=8000)
+
+    assert refused.value.status == "failed"
 
 
 def test_a_missing_file_a_directory_and_a_pipe_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,13 @@ import callmood
 from benchmarks import kills
 from benchmarks.kills import stand_in_work
 from callmood import workers
+from callmood.batch import Snapshots
 from callmood.discover.settled import Looks, open_for_writing
-from callmood.errors import DatabaseBusyError, DatabaseError, Exit
+from callmood.errors import DatabaseBusyError, DatabaseError, Exit, StoppedError
 from callmood.limits import LimitExceeded
+from callmood.monitor import LogWarning
 from callmood.results import connect
-from callmood.results.publish import snapshot_path
+from callmood.results.publish import half_path, snapshot_path
 from callmood.results.read import SnapshotWarning
 from callmood.results.store import Store
 from callmood.run import Progress, RunSummary
@@ -245,6 +249,19 @@ def test_old_files_are_not_waited_for(calls: Path) -> None:
     assert looks.unsettled([calls / "0.wav"], now_s=time.time(), pause=pause) == set()
 
 
+def test_an_empty_file_that_a_writer_holds_open_waits_for_the_next_run(
+    analyze: Analyze, calls: Path, statuses
+) -> None:
+    aged(calls / "0.wav").write_bytes(b"")
+    with (calls / "0.wav").open("ab"):
+        first = analyze()
+    second = analyze()
+
+    assert (first.analyzed, first.writing, first.exit_code) == (3, 1, Exit.OK)
+    assert (second.analyzed, second.exit_code) == (1, Exit.SOME_FAILED)
+    assert statuses()["0.wav"] == "empty"
+
+
 # Ending early
 
 
@@ -294,6 +311,83 @@ def test_what_is_left_is_told_and_done_by_the_next_run(analyze: Analyze, statuse
     assert first.exit_code == Exit.INTERRUPTED
     assert (second.analyzed, second.exit_code) == (first.left, Exit.OK)
     assert len(statuses()) == 4
+
+
+def test_a_run_that_is_to_end_reads_no_further_file_and_says_so(analyze: Analyze) -> None:
+    stopping = Stopping()
+    stopping.ask()
+    with pytest.raises(StoppedError, match="asked to end before all files were looked at") as asked:
+        analyze(stopping=stopping)
+    clock = Clock()
+    late = Stopping(max_runtime_s=10, clock_s=clock)
+    clock.now_s = 200.0
+    with pytest.raises(StoppedError, match="--max-runtime is over before"):
+        analyze(stopping=late)
+
+    assert asked.value.exit_code == 130
+    assert analyze().analyzed == 4
+
+
+def test_waiting_for_the_database_ends_when_the_run_is_to_end(analyze: Analyze, database: Path) -> None:
+    held = holding(database)
+    stopping = Stopping()
+    threading.Timer(1.0, stopping.ask).start()
+    try:
+        with pytest.raises(DatabaseBusyError):
+            analyze(db=str(database), wait=600, stopping=stopping)
+    finally:
+        held.communicate("")
+
+
+RUN = """
+import sys
+sys.path.insert(0, "tests")
+import cloudpickle
+import test_runs
+from callmood import workers
+from callmood.batch import Snapshots
+from callmood.cli import main
+cloudpickle.register_pickle_by_value(test_runs)
+workers._work = test_runs.slow_work
+main(sys.argv[1:])
+"""
+
+
+def slow_work(recording: Recording, settings: Settings) -> CallResult:
+    """Takes two seconds, and says when it began."""
+    recording.path.with_suffix(".begun").touch()
+    time.sleep(2.0)
+    return CallResult(recording=recording, status="empty")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of groups")
+def test_sigterm_to_the_whole_group_lets_the_calls_at_hand_finish(calls: Path, tmp_path: Path) -> None:
+    run = subprocess.Popen(
+        [
+            *(sys.executable, "-c", RUN, "analyze", str(calls), "--db", str(tmp_path / "x.duckdb")),
+            *("--jobs", "1", "--one-line"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        process_group=0,
+    )
+    until_s = time.monotonic() + 60
+    while not list(calls.glob("*.begun")) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    # As systemd and `kill -TERM -GROUP` do: the workers get it too.
+    os.killpg(run.pid, signal.SIGTERM)
+    out, err = run.communicate(timeout=90)
+
+    assert run.returncode == 130
+    assert "asked to end: finishing the calls at hand" in err
+    with duckdb.connect(str(tmp_path / "x.duckdb"), read_only=True) as connection:
+        found = connection.execute("SELECT status, count(*) FROM calls GROUP BY 1").fetchall()
+    ((status, count),) = found
+    assert (status, 1 <= count < 4) == ("empty", True)
+    assert f"callmood: {count} analyzed" in out
+    assert f"{4 - count} left" in out
 
 
 # One writer, many readers
@@ -389,6 +483,62 @@ def test_what_is_deleted_does_not_live_on_in_the_snapshot(database: Path) -> Non
     assert ids == [("call-2",), ("call-3",), ("call-7",)]
 
 
+def test_copies_that_a_killed_run_began_are_removed(database: Path) -> None:
+    halves = [half_path(snapshot_path(database)), half_path(database.with_name("other.snapshot.duckdb"))]
+    for half in halves:
+        half.write_bytes(b"half")
+
+    with Store(database):
+        pass
+
+    # The other one is of another database, whose writer may be at it.
+    assert [half.exists() for half in halves] == [False, True]
+
+
+def test_snapshots_that_take_long_come_less_often(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, published = [1000.0], []
+    monkeypatch.setattr("callmood.batch.time.monotonic", lambda: now_s[0])
+
+    def publish(store: Store) -> None:
+        published.append(now_s[0])
+        now_s[0] += 30.0
+
+    monkeypatch.setattr(Store, "publish", publish)
+    with Store(database) as store:
+        snapshots = Snapshots(store, every_s=300, warnings=[])
+        snapshots.publish()
+        # Twenty times what the last one took, from its end: at 1630, not at 1330.
+        for now_s[0] in (1330.0, 1629.0, 1631.0):
+            snapshots.publish_if_due()
+
+    assert published == [1000.0, 1631.0]
+
+
+def test_a_call_that_the_database_does_not_take_fails_alone(
+    analyze: Analyze, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Store.write
+
+    def write(store: Store, result: CallResult, *arguments: Any, **options: Any) -> None:
+        if result.analysis is not None and result.recording.path.name == "1.wav":
+            turns = (replace(result.analysis.turns[0], speaker=None), *result.analysis.turns[1:])  # type: ignore[arg-type]
+            result = replace(result, analysis=replace(result.analysis, turns=turns))
+        written(store, result, *arguments, **options)
+
+    monkeypatch.setattr(Store, "write", write)
+    summary = analyze()
+
+    assert (summary.analyzed, len(summary.failures)) == (4, 1)
+    assert str(summary.failures[0].error).startswith(f"{calls / '1.wav'}: cannot be stored; ")
+    with connect(tmp_path / "x.duckdb") as connection:
+        rows = connection.execute("SELECT status, count(*) FROM calls GROUP BY 1 ORDER BY 1").fetchall()
+        turns = connection.execute(
+            "SELECT count(*) FROM turns JOIN calls USING (call_id) WHERE status = 'failed'"
+        ).fetchone()
+    assert rows == [("failed", 1), ("ok", 3)]
+    assert turns == (0,)
+
+
 def test_no_snapshot_where_none_is_wanted(analyze: Analyze, tmp_path: Path) -> None:
     analyze(snapshot_every=0)
 
@@ -429,3 +579,19 @@ def test_a_run_that_ends_in_an_error_is_told_too(analyze: Analyze, database: Pat
 
     assert "callmood_last_run_exit_code 4\n" in (tmp_path / "x.prom").read_text()
     assert json.loads((tmp_path / "x.log").read_text().splitlines()[-1])["event"] == "failed"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_log_that_cannot_be_written_any_more_is_told_once_and_stops_nothing(
+    analyze: Analyze, tmp_path: Path
+) -> None:
+    # Opening it works, writing does not: as on a disk that has become full.
+    (tmp_path / "x.log").symlink_to("/dev/full")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        summary = analyze(log_file=str(tmp_path / "x.log"))
+
+    told = [str(warning.message) for warning in caught if warning.category is LogWarning]
+    assert summary.analyzed == 4
+    assert len(told) == 1
+    assert "the log cannot be written any more" in told[0]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 from callmood.errors import DatabaseError
@@ -66,6 +67,44 @@ def test_a_full_disk_is_one_sentence_and_nothing_that_was_committed_is_lost(data
         assert len(store.known_calls()) == 3 + int(written)
     # Four turns each, two of the three calls of the fixture among them.
     assert counted(database, "SELECT count(*) FROM turns") == 4 * (2 + int(written))
+
+
+WRITE = """
+import os, shutil, sys
+sys.path.insert(0, "tests")
+from conftest import NOON, make_result, make_run
+from callmood.results.store import Store
+store = Store(sys.argv[1])
+for number in range(6):
+    store.write(make_result(f"later-{number}"), make_run(), analyzed_at=NOON)
+os._exit(0)
+"""
+
+
+def test_a_log_of_changes_that_is_cut_anywhere_holds_whole_calls_in_order(
+    database: Path, tmp_path: Path
+) -> None:
+    # What a power cut leaves of the log: its beginning, up to some byte.
+    subprocess.run([sys.executable, "-c", WRITE, str(database)], check=True, cwd=ROOT)
+    log = database.with_name(database.name + ".wal").read_bytes()
+    assert len(log) > 2000
+    cuts = sorted(np.random.default_rng(0).integers(0, len(log) + 1, 25).tolist())
+    seen = []
+    for length in [*cuts, len(log)]:
+        folder = tmp_path / f"cut-{length}"
+        folder.mkdir(exist_ok=True)
+        copy = Path(shutil.copy(database, folder))
+        copy.with_name(copy.name + ".wal").write_bytes(log[:length])
+        with Store(copy) as store:
+            later = [call.call_id for call in store.known_calls() if call.call_id.startswith("later-")]
+        assert later == [f"later-{number}" for number in range(len(later))]
+        # Four turns of each call, or none of it.
+        assert counted(copy, "SELECT count(*) FROM turns") == 4 * (2 + len(later))
+        assert counted(copy, "SELECT count(*) FROM windows") == 5 * (2 + len(later))
+        seen.append(len(later))
+
+    assert seen == sorted(seen)
+    assert (min(seen), max(seen)) == (0, 6)
 
 
 @pytest.fixture

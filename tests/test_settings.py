@@ -125,6 +125,7 @@ def test_the_results_hash_follows_the_settings_that_decide_results_and_no_others
         "log_file": "x.log",
         "heartbeat_file": "x.json",
         "metrics_file": "x.prom",
+        "lock": "x.lock",
     }
     assert set(changed) == {field.name for field in fields(Settings)}
     before = Settings().results_hash()

@@ -19,7 +19,8 @@ from callmood.settings import load_settings
 
 EXIT_CODES = """\
 Exit codes: 0 all done; 1 fatal; 2 wrong usage; 3 finished, but some recordings newly
-failed; 4 another process holds the database; 130 interrupted.
+failed; 4 another process holds the database or the lock file; 130 interrupted, or asked
+to end with recordings left.
 """
 
 app = typer.Typer(
@@ -91,6 +92,7 @@ def analyze(
     max_seconds_per_call: opt.MaxSecondsPerCall = None,
     max_memory_per_worker: opt.MaxMemoryPerWorker = None,
     max_runtime: opt.MaxRuntime = None,
+    lock: opt.Lock = None,
     wait: opt.Wait = None,
     snapshot_every: opt.SnapshotEvery = None,
     log_file: opt.LogFile = None,
@@ -117,6 +119,7 @@ def analyze(
         "max_seconds_per_call": max_seconds_per_call,
         "max_memory_per_worker": max_memory_per_worker,
         "max_runtime": max_runtime,
+        "lock": lock,
         "wait": wait,
         "snapshot_every": snapshot_every,
         "log_file": log_file,
@@ -154,7 +157,12 @@ def retry(
     max_seconds_per_call: opt.MaxSecondsPerCall = None,
     max_memory_per_worker: opt.MaxMemoryPerWorker = None,
     max_runtime: opt.MaxRuntime = None,
+    lock: opt.Lock = None,
     wait: opt.Wait = None,
+    snapshot_every: opt.SnapshotEvery = None,
+    log_file: opt.LogFile = None,
+    heartbeat_file: opt.HeartbeatFile = None,
+    metrics_file: opt.MetricsFile = None,
 ) -> None:
     """Analyze the calls again that failed or were quarantined."""
     from callmood.cli.running import run_and_tell
@@ -173,7 +181,12 @@ def retry(
         "max_seconds_per_call": max_seconds_per_call,
         "max_memory_per_worker": max_memory_per_worker,
         "max_runtime": max_runtime,
+        "lock": lock,
         "wait": wait,
+        "snapshot_every": snapshot_every,
+        "log_file": log_file,
+        "heartbeat_file": heartbeat_file,
+        "metrics_file": metrics_file,
     }
     code = run_and_tell(
         lambda **during: callmood.retry(unreadable=unreadable, **during, **given),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from callmood.cli import summary as told
@@ -31,8 +32,10 @@ def run_and_tell(
     stopping = Stopping(max_runtime_s=load_settings(given).settings.max_runtime)
 
     def ask(*_: object) -> None:
-        say(f"asked to end: finishing the calls at hand, within {FINISH_WITHIN_S:.0f} s")
         stopping.ask()
+        # The signal may have come while a line was being written, and then no other can be.
+        with suppress(RuntimeError, OSError):
+            say(f"asked to end: finishing the calls at hand, within {FINISH_WITHIN_S:.0f} s")
 
     before = signal.signal(signal.SIGTERM, ask)
     try:

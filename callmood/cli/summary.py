@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from callmood.run import RunSummary
+from callmood.run import RunSummary, Truncation
 from callmood.types import CallResult
 
 SHOWN = 20
@@ -91,7 +91,7 @@ def as_record(summary: RunSummary) -> dict[str, Any]:
             _identity(result) | {"status": result.status, "error": result.error}
             for result in summary.failures
         ],
-        "truncations": [_identity(result) | {"lost_s": _lost_s(result)} for result in summary.truncated],
+        "truncations": [_identity(result) | {"lost_s": result.lost_s} for result in summary.truncated],
         "warnings": list(summary.warnings),
     }
 
@@ -115,9 +115,5 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _lost_s(result: CallResult) -> float:
-    return result.analysis.lost_s if result.analysis else 0.0
-
-
-def _identity(result: CallResult) -> dict[str, str]:
+def _identity(result: CallResult | Truncation) -> dict[str, str]:
     return {"call_id": result.recording.call_id, "path": str(result.recording.path)}

@@ -16,7 +16,7 @@ from callmood.decode.ffmpeg_source import find_ffmpeg, open_ffmpeg, raw_options
 from callmood.decode.losses import continues, lost_s
 from callmood.decode.soundfile_source import open_soundfile
 from callmood.decode.source import Source, check_file, empty
-from callmood.errors import RecordingError
+from callmood.errors import ReadFailedError, RecordingError
 from callmood.text import printable
 from callmood.types import Audio, Recording
 
@@ -63,7 +63,8 @@ def decode_file(path: Path | str, *, rate_hz: int) -> Audio:
 
     Two channels that are the same signal, whatever their gains, come out as one; three and more are mixed.
     What of a damaged file decodes is returned, with the seconds missing in `lost_s`. Raises
-    EmptyRecordingError where there are no samples, RecordingError where nothing decodes.
+    EmptyRecordingError where there are no samples, ReadFailedError where the system fails to read it, RecordingError where
+    nothing decodes.
     """
     path = Path(path)
     check_file(path)
@@ -81,9 +82,9 @@ def decode_file(path: Path | str, *, rate_hz: int) -> Audio:
                 raise
             second = None
     except OSError as error:
-        raise RecordingError(
+        raise ReadFailedError(
             f"{printable(path)} could not be read to its end ({error.strerror or error}): check the disk "
-            "and the room for temporary files (TMPDIR)."
+            "and the room for temporary files (TMPDIR), then run `callmood retry`."
         ) from error
     audio = first or second
     if first is not None and second is not None and second.duration_s - first.duration_s > _GAIN_S:

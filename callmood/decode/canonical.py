@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import shutil
 import tempfile
+import threading
+import time
+import weakref
 from typing import IO
 
 import numpy as np
@@ -14,6 +18,8 @@ from callmood.types import Floats
 
 MEMORY_S = 30 * 60
 """Longer recordings lie in an unlinked temporary file instead of memory."""
+
+_LET_GO_EVERY_S = 0.1
 
 SAME_CONTENT_CORRELATION = 0.9
 """Two channels whose `same_content_correlation` is at least this are one."""
@@ -66,10 +72,29 @@ class Rows:
             file.seek(0)
             shutil.copyfileobj(file, first, 1 << 20)
         first.flush()
-        mapped = np.memmap(first, dtype=np.float32, mode="r+", shape=shape)
+        mapped = mmap.mmap(first.fileno(), 0)
         for file in self._files:
             file.close()
-        return np.asarray(mapped)
+        _keep_out_of_memory(mapped)
+        return np.frombuffer(mapped, dtype=np.float32).reshape(shape)
+
+
+def _keep_out_of_memory(mapped: mmap.mmap) -> None:
+    """Let go of the pages of a map again and again while it is in use: the file holds them.
+
+    The system would only drop them when memory is short, and until then count them as this process's.
+    """
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    reference = weakref.ref(mapped)
+
+    def let_go() -> None:
+        while (held := reference()) is not None:
+            held.madvise(mmap.MADV_DONTNEED)
+            del held
+            time.sleep(_LET_GO_EVERY_S)
+
+    threading.Thread(target=let_go, daemon=True).start()
 
 
 class Canonicalizer:

@@ -107,8 +107,13 @@ def open_ffmpeg(path: Path) -> Iterator[Source]:
         *("-i", f"file:{path.absolute()}", "-vn", "-sn", "-dn", "-map", "0:a:0"),
         *("-f", "au", "-c:a", "pcm_f32be", "pipe:1"),
     ]
+    # In a process group of its own: a signal to the run's group must not end a file early.
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
     )
     limit_child(child.pid, cpu_s=CPU_S, memory_bytes=MEMORY_BYTES)
     assert child.stdout is not None

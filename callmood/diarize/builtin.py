@@ -23,7 +23,8 @@ from callmood.diarize.turns import (
     require_telephone_rate,
 )
 from callmood.diarize.vad import RATE_HZ, speech_probability, speech_regions
-from callmood.diarize.voice import VoiceModel, relative_to_call, unit
+from callmood.diarize.voice import VoiceModel, lengths, levelled, unit
+from callmood.features import Spread
 from callmood.types import Audio, Floats, Turn
 
 HOP_S = 0.1
@@ -50,7 +51,11 @@ _CONFIDENCE = (-0.39, 3.77)
 """Log-odds that a decision is right: where both speakers are equally near, and for each unit of cosine similarity by
 which its own is nearer."""
 
+_HELD_FRAMES = 288_000
+"""MFCC frames that are held at a time (an hour of speech, 46 MB)."""
+
 Ints = NDArray[np.int64]
+Floats64 = NDArray[np.float64]
 
 
 class BuiltinDiarizer:
@@ -78,9 +83,8 @@ class BuiltinDiarizer:
         if not len(regions):
             return ()
         stretches = _stretches(regions)
-        windows = _embed(samples, stretches, self._voices)
-        path, confidence = speakers_of(np.concatenate(windows), self._speakers)
-        cuts = np.cumsum([len(rows) for rows in windows])[:-1]
+        path, confidence = speakers_of(_embed(samples, stretches, self._voices), self._speakers)
+        cuts = np.cumsum([_steps(stretch) for stretch in stretches])[:-1]
         return _turns(stretches, np.split(path, cuts), np.split(confidence, cuts))
 
 
@@ -93,17 +97,50 @@ def _stretches(regions: Regions) -> Regions:
     return np.concatenate([np.column_stack((edges[:-1], edges[1:])) for edges in cut])
 
 
-def _embed(samples: Floats, stretches: Regions, voices: VoiceModel) -> list[Floats]:
-    """For each stretch, an embedding per `HOP_S`, shape (steps, dimensions)."""
-    rate = voices.front_end.frames_per_s
-    frames, spans = [], []
-    for start_s, end_s in stretches:
-        part = np.asarray(samples[int(start_s * RATE_HZ) : int(end_s * RATE_HZ)], dtype=np.float32)
-        mfcc = voices.front_end.mfcc(part)
-        frames.append(mfcc)
-        steps = max(1, int(np.ceil((end_s - start_s) / HOP_S)))
-        spans.append(windows_around(steps, len(mfcc), hop=HOP_S * rate, width=int(WINDOW_S * rate)))
-    return voices.embed(relative_to_call(frames), spans)
+def _steps(stretch: Floats64) -> int:
+    """Decisions of a stretch, from its start and end in seconds."""
+    return max(1, int(np.ceil((stretch[1] - stretch[0]) / HOP_S)))
+
+
+def _embed(samples: Floats, stretches: Regions, voices: VoiceModel) -> Floats:
+    """An embedding per `HOP_S` of each stretch, one after another, shape (steps, dimensions).
+
+    The MFCC of a long call are computed twice, first for what they have in common, so that they need not lie in
+    memory at once.
+    """
+    front_end = voices.front_end
+    rate = front_end.frames_per_s
+
+    def mfcc_of(stretch: Floats64) -> Floats:
+        start, end = (int(edge_s * RATE_HZ) for edge_s in stretch)
+        return levelled(front_end.mfcc(np.asarray(samples[start:end], dtype=np.float32)))
+
+    kept: dict[int, Floats] = {}
+    held, spread = 0, Spread()
+    for number, stretch in enumerate(stretches):
+        mfcc = mfcc_of(stretch)
+        spread.add(mfcc)
+        held += len(mfcc)
+        if held <= _HELD_FRAMES:
+            kept[number] = mfcc
+    mean = spread.mean.astype(np.float32)
+    steps = [_steps(stretch) for stretch in stretches]
+    found = np.empty((sum(steps), voices.dimensions), dtype=np.float32)
+    filled = 0
+    per_group = max(1, int(_HELD_FRAMES / (_MAX_STRETCH_S * rate)))
+    for first in range(0, len(stretches), per_group):
+        group = range(first, min(first + per_group, len(stretches)))
+        frames = [
+            (kept.pop(number) if number in kept else mfcc_of(stretches[number])) - mean for number in group
+        ]
+        spans = [
+            windows_around(steps[number], len(mfcc), hop=HOP_S * rate, width=int(WINDOW_S * rate))
+            for number, mfcc in zip(group, frames, strict=True)
+        ]
+        for rows in voices.embed(frames, spans):
+            found[filled : filled + len(rows)] = rows
+            filled += len(rows)
+    return found
 
 
 def windows_around(steps: int, n_frames: int, *, hop: float, width: int) -> Ints:
@@ -117,7 +154,12 @@ def speakers_of(embedded: Floats, speakers: int | None) -> tuple[Ints, Floats]:
     """Which speaker each window belongs to, 0 to at most `speakers` - 1 (None: one or two), and the probability that
     this is right, NaN where there is only one; both of shape (n,). `embedded` are unit vectors, shape (n, d)."""
     # What all windows of the call share tells no voices apart.
-    windows = unit(embedded - embedded.mean(axis=0))
+    shared = embedded.mean(axis=0)
+    windows = embedded - shared
+    length = lengths(windows)
+    # In place, and without the embeddings (`windows * length + shared`): a long call has 200 MB of each.
+    windows /= length
+    del embedded
     some = windows[:: -(-len(windows) // _MAX_CLUSTERED)]
     centers = cluster(some, 2 if speakers is None else speakers)
     path = np.zeros(len(windows), dtype=np.int64)
@@ -126,7 +168,10 @@ def speakers_of(embedded: Floats, speakers: int | None) -> tuple[Ints, Floats]:
         present, path = np.unique(viterbi(_NEARNESS * nearness, _SWITCH_COST), return_inverse=True)
         centers = unit(np.array([windows[path == speaker].mean(axis=0) for speaker in range(len(present))]))
     if speakers is None and len(centers) == 2:
-        first, second = unit(np.array([embedded[path == speaker].mean(axis=0) for speaker in (0, 1)]))
+        own_windows = [path == speaker for speaker in (0, 1)]
+        first, second = unit(
+            np.array([(windows[own] * length[own]).mean(axis=0) + shared for own in own_windows])
+        )
         if 1.0 - float(first @ second) < _TWO_SPEAKERS:
             centers, path = centers[:1], np.zeros_like(path)
     if len(centers) == 1:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from callmood.decode.canonical import Rows
 from callmood.errors import EngineUnavailableError
 from callmood.types import Audio, Turn
 
@@ -32,7 +33,11 @@ def mixed(audio: Audio) -> Audio:
     """The audio as one channel, the mean of its channels; audio of one channel is not copied."""
     if audio.channels == 1:
         return audio
-    return replace(audio, samples=audio.samples.mean(axis=0, dtype=np.float32, keepdims=True))
+    rows = Rows(1, rate_hz=audio.rate_hz)
+    step = 60 * audio.rate_hz
+    for start in range(0, audio.samples.shape[1], step):
+        rows.append(audio.samples[:, start : start + step].mean(axis=0, dtype=np.float32, keepdims=True))
+    return replace(audio, samples=rows.finish())
 
 
 def join_regions(regions: Regions, *, max_pause_s: float, min_s: float) -> Regions:

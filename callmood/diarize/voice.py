@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from callmood.emotion.device import use_device
 from callmood.emotion.network import STRIDE, NetworkConfig, load_weights, pool_spans, predict_spans
 from callmood.errors import ModelError
-from callmood.features import FrontEnd
+from callmood.features import FrontEnd, Spread
 from callmood.model_files import VOICE_CONFIG, VOICE_WEIGHTS, verified
 from callmood.types import Floats
 
@@ -69,11 +69,19 @@ def relative_to_call(stretches: Sequence[Floats]) -> list[Floats]:
     C0 loses its mean over each stretch, since level is not voice; the others lose their mean over the call, which is
     what the line adds to every voice.
     """
-    levelled = [np.array(frames, dtype=np.float32) for frames in stretches]
-    for frames in levelled:
-        frames[:, 0] -= frames[:, 0].mean()
-    mean = np.concatenate(levelled).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return [frames - mean for frames in levelled]
+    spread = Spread()
+    heard = [levelled(frames) for frames in stretches]
+    for frames in heard:
+        spread.add(frames)
+    mean = spread.mean.astype(np.float32)
+    return [frames - mean for frames in heard]
+
+
+def levelled(stretch: Floats) -> Floats:
+    """MFCC of one stretch of speech, shape (frames, n_mfcc), whose C0 has lost its mean."""
+    frames = np.array(stretch, dtype=np.float32)
+    frames[:, 0] -= frames[:, 0].mean()
+    return frames
 
 
 class VoiceModel:
@@ -97,6 +105,11 @@ class VoiceModel:
                 f"{config_path}: made for another version; use models made for this version."
             ) from error
 
+    @property
+    def dimensions(self) -> int:
+        """Numbers in an embedding."""
+        return self._config.dimensions
+
     @cached_property
     def _network(self) -> Any:
         use_device(self._device)
@@ -114,4 +127,10 @@ class VoiceModel:
 
 def unit(rows: Floats) -> Floats:
     """Each row at length one."""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9), dtype=np.float32)
+    return np.asarray(rows / lengths(rows), dtype=np.float32)
+
+
+def lengths(rows: Floats) -> Floats:
+    """The length of each row, shape (..., n) to (..., 1), and never 0."""
+    squares = np.einsum("...i,...i->...", rows, rows)[..., np.newaxis]
+    return np.asarray(np.maximum(np.sqrt(squares), 1e-9), dtype=np.float32)

@@ -25,6 +25,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -56,6 +57,9 @@ class _Call:
     facts: Facts
 
 
+_OF_NOTHING = hashlib.sha256(b"").hexdigest()
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's content, 64 hexadecimal digits."""
     with path.open("rb") as file:
@@ -64,12 +68,14 @@ def hash_file(path: Path) -> str:
 
 def fingerprint(path: Path, content_hash: Callable[[Path], str]) -> str:
     """The content hash or, where there is no content, `unreadable:` or `empty:` and the hash of the path."""
-    try:
-        if path.stat().st_size:
-            return content_hash(path)
-        reason = "empty"
-    except OSError:
-        reason = "unreadable"
+    reason = "unreadable"
+    # A pipe or a device, which may never end, is not opened.
+    with suppress(OSError):
+        if path.is_file():
+            digest = content_hash(path)
+            if digest != _OF_NOTHING:
+                return digest
+            reason = "empty"
     return f"{reason}:{hashlib.sha256(os.fsencode(path)).hexdigest()}"
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callmood.emotions import EMOTIONS
-from callmood.features import FrontEnd, normalize
+from callmood.features import FrontEnd, Spread, network_input
 from callmood.types import Floats, Turn
 
 WINDOW_S = 2.0
@@ -23,6 +24,17 @@ activity ends before a voice has died away. On fold 0 of CREMA-D, where this was
 lower with 0.3 s, and the same with 0.7 s."""
 _PIECE_S = 60.0
 """Longer turns run through the network in pieces of this length."""
+_HELD_FRAMES = 288_000
+"""MFCC frames that are held at a time, and that the network is given at a time (an hour of speech, 140 MB together); the
+frames of more speech are computed twice."""
+
+
+class Frames(Protocol):
+    """MFCC of one channel, not normalised: an array of shape (frames, n_mfcc), or what computes slices of one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, span: slice, /) -> Floats: ...
 
 
 class ProbabilityModel(Protocol):
@@ -49,22 +61,26 @@ class Scores:
     """Shape (m, 7)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Piece:
+    """What runs through the network at once: a turn with its margins, or a part of it."""
+
     turn: int
-    start: int
-    """First frame of the piece, from the first frame of the turn with its margin."""
-    frames: Floats
+    first: int
+    """Frames of the channel: the first,"""
+    end: int
+    """one past the last that is the piece's own,"""
+    run_end: int
+    """and one past the last that runs with it, since its last windows reach into the next piece."""
     spans: NDArray[np.int64]
-    """Row 0 is the piece itself, the others are its windows."""
+    """Row 0 is the piece itself, the others are its windows; from `first`."""
     window_s: NDArray[np.float64]
     """Start and end of each window, from the start of the call."""
-    weight_s: float
 
 
 def score_turns(
     turns: Sequence[Turn],
-    mfcc: Mapping[int, Floats],
+    mfcc: Mapping[int, Frames],
     model: ProbabilityModel,
     *,
     wanted: Callable[[Turn], bool],
@@ -76,7 +92,7 @@ def score_turns(
     turns
         In order.
     mfcc
-        For each channel that a wanted turn is on, shape (frames, n_mfcc), not normalised.
+        For each channel that a wanted turn is on.
     wanted
         Whether a turn's emotion may be inferred.
 
@@ -84,85 +100,114 @@ def score_turns(
     (`MARGIN_S`), windows without. Windows of `WINDOW_S` start
     every `HOP_S` from the turn's start as long as they fit; a turn shorter than a window is one window. A
     turn's probabilities are those of the whole turn pooled at once (turns over a minute: the mean over their
-    minutes, weighted by length).
+    minutes, weighted by length). Memory does not grow with the length of the call, but for what is returned.
     """
-    front_end = model.front_end
-    pieces: list[_Piece] = []
-    for speaker in sorted({turn.speaker for turn in turns}):
-        chosen = [
-            index
-            for index, turn in enumerate(turns)
-            if turn.speaker == speaker and turn.duration_s >= MIN_TURN_S and wanted(turn)
-        ]
-        if not chosen:
-            continue
-        heard = {index: _heard_frames(index, turns, mfcc, front_end) for index in chosen}
-        reference = np.concatenate([frames for frames, _ in heard.values()])
-        for index, (frames, lead) in heard.items():
-            pieces += _pieces(index, turns[index], normalize(frames, reference), lead, front_end)
-    pieces.sort(key=lambda piece: (piece.turn, piece.start))
-    probabilities = model.probabilities([piece.frames for piece in pieces], [piece.spans for piece in pieces])
+    bounds_s = _heard_bounds_s(turns)
+    pieces = [
+        piece
+        for index, turn in enumerate(turns)
+        if turn.duration_s >= MIN_TURN_S and wanted(turn)
+        for piece in _pieces(index, turn, bounds_s[index], len(mfcc[turn.channel]), model.front_end)
+    ]
+    kept: dict[int, Floats] = {}
+    held = 0
+    spreads: dict[str, Spread] = {}
+    for number, piece in enumerate(pieces):
+        turn = turns[piece.turn]
+        frames = mfcc[turn.channel][piece.first : piece.run_end]
+        spreads.setdefault(turn.speaker, Spread()).add(frames[: piece.end - piece.first])
+        held += len(frames)
+        if held <= _HELD_FRAMES:
+            kept[number] = frames
 
-    turn_rows = np.full((len(turns), len(EMOTIONS)), np.nan, dtype=np.float32)
-    for index in {piece.turn for piece in pieces}:
-        rows = [row for row, piece in enumerate(pieces) if piece.turn == index]
-        turn_rows[index] = np.average(
-            [probabilities[row][0] for row in rows], axis=0, weights=[pieces[row].weight_s for row in rows]
-        )
-    bounds = np.concatenate([np.zeros((0, 2)), *(piece.window_s for piece in pieces)])
+    probabilities: list[Floats] = []
+    for group in _groups(pieces):
+        stretches = []
+        for number in group:
+            turn, piece = turns[pieces[number].turn], pieces[number]
+            frames = kept.pop(number) if number in kept else mfcc[turn.channel][piece.first : piece.run_end]
+            spread = spreads[turn.speaker]
+            stretches.append(network_input(frames, spread.mean, spread.deviation))
+        probabilities += model.probabilities(stretches, [pieces[number].spans for number in group])
+
     return Scores(
-        turns=turn_rows,
+        turns=_turn_rows(len(turns), pieces, probabilities),
         window_turn=np.repeat(
             np.array([piece.turn for piece in pieces], dtype=np.int32),
             [len(piece.window_s) for piece in pieces],
         ),
-        window_start_s=bounds[:, 0],
-        window_end_s=bounds[:, 1],
+        window_start_s=np.concatenate([np.zeros(0), *(piece.window_s[:, 0] for piece in pieces)]),
+        window_end_s=np.concatenate([np.zeros(0), *(piece.window_s[:, 1] for piece in pieces)]),
         windows=np.concatenate(
             [np.zeros((0, len(EMOTIONS)), dtype=np.float32), *(rows[1:] for rows in probabilities)]
         ),
     )
 
 
-def _heard_frames(
-    index: int, turns: Sequence[Turn], mfcc: Mapping[int, Floats], front_end: FrontEnd
-) -> tuple[Floats, int]:
-    """Frames of a turn with its margins, and how many of them come before the turn."""
-    turn = turns[index]
-    others = [other for i, other in enumerate(turns) if i != index and other.channel == turn.channel]
-    before_s = max((other.end_s for other in others if other.start_s <= turn.start_s), default=0.0)
-    after_s = min((other.start_s for other in others if other.start_s > turn.start_s), default=np.inf)
-    from_s = max(turn.start_s - MARGIN_S, min(before_s, turn.start_s))
-    to_s = min(turn.end_s + MARGIN_S, max(after_s, turn.end_s))
-    channel = mfcc[turn.channel]
-    first, last = front_end.frame_span(from_s, to_s)
-    first = min(first, len(channel) - 1)
-    lead = front_end.frame_span(turn.start_s, turn.end_s)[0] - first
-    return channel[first : max(last, first + 1)], max(lead, 0)
+def _groups(pieces: Sequence[_Piece]) -> Iterator[range]:
+    """Numbers of the pieces that run through the network together: at most `_HELD_FRAMES`, but one at least."""
+    first, held = 0, 0
+    for number, piece in enumerate(pieces):
+        length = piece.run_end - piece.first
+        if number > first and held + length > _HELD_FRAMES:
+            yield range(first, number)
+            first, held = number, 0
+        held += length
+    if pieces:
+        yield range(first, len(pieces))
 
 
-def _pieces(index: int, turn: Turn, frames: Floats, lead: int, front_end: FrontEnd) -> list[_Piece]:
+def _turn_rows(count: int, pieces: Sequence[_Piece], probabilities: Sequence[Floats]) -> Floats:
+    """Probabilities of each turn: of its pieces, weighted by length; NaN where it has none."""
+    sums, weights = np.zeros((count, len(EMOTIONS))), np.zeros((count, 1))
+    for piece, rows in zip(pieces, probabilities, strict=True):
+        sums[piece.turn] += rows[0] * float(piece.end - piece.first)
+        weights[piece.turn] += piece.end - piece.first
+    return np.asarray(np.divide(sums, weights, out=np.full_like(sums, np.nan), where=weights > 0), np.float32)
+
+
+def _heard_bounds_s(turns: Sequence[Turn]) -> list[tuple[float, float]]:
+    """From when to when the network hears each turn: with a margin, but not where another turn of the channel is."""
+    found = [(0.0, 0.0)] * len(turns)
+    for channel in {turn.channel for turn in turns}:
+        own = sorted((turn.start_s, index) for index, turn in enumerate(turns) if turn.channel == channel)
+        together = [[index for _, index in members] for _, members in groupby(own, key=lambda item: item[0])]
+        before_s = 0.0
+        for members, following in zip(together, [*together[1:], []], strict=True):
+            after_s = turns[following[0]].start_s if following else np.inf
+            for index in members:
+                turn = turns[index]
+                others_s = max([before_s, *(turns[i].end_s for i in members if i != index)])
+                found[index] = (
+                    max(turn.start_s - MARGIN_S, min(others_s, turn.start_s)),
+                    min(turn.end_s + MARGIN_S, max(after_s, turn.end_s)),
+                )
+            before_s = max(before_s, *(turns[index].end_s for index in members))
+    return found
+
+
+def _pieces(
+    index: int, turn: Turn, bounds_s: tuple[float, float], n_frames: int, front_end: FrontEnd
+) -> Iterator[_Piece]:
+    """The pieces of a turn that is heard between two times, on a channel of `n_frames`."""
     rate = front_end.frames_per_s
     window, hop, length = round(WINDOW_S * rate), round(HOP_S * rate), round(_PIECE_S * rate)
+    heard_first, heard_end = front_end.frame_span(*bounds_s)
+    heard_first = min(heard_first, n_frames - 1)
+    heard_end = min(max(heard_end, heard_first + 1), n_frames)
     first, last = front_end.frame_span(turn.start_s, turn.end_s)
-    end = min(lead + last - first, len(frames))
-    starts = lead + np.arange(0, max(end - lead - window, 0) + 1, hop)
-    pieces = []
-    for piece_start in range(0, len(frames), length):
-        piece_end = min(piece_start + length, len(frames))
-        own = starts[(starts >= piece_start) & (starts < piece_end)]
-        # The last windows of a piece reach into the next one, so the frames that run are a little longer.
-        ends = np.minimum(own + window, end)
-        run_end = int(max(piece_end, ends.max(initial=0)))
+    first, last = max(first, heard_first), min(max(first, heard_first) + last - first, heard_end)
+    starts = first + np.arange(0, max(last - first - window, 0) + 1, hop)
+    for piece_first in range(heard_first, heard_end, length):
+        piece_end = min(piece_first + length, heard_end)
+        own = starts[(starts >= piece_first) & (starts < piece_end)]
+        ends = np.minimum(own + window, last)
         spans = np.column_stack([own, ends])
-        pieces.append(
-            _Piece(
-                turn=index,
-                start=piece_start,
-                frames=frames[piece_start:run_end],
-                spans=np.concatenate([[[0, piece_end - piece_start]], spans - piece_start]).astype(np.int64),
-                window_s=np.minimum(turn.start_s + (spans - lead) / rate, turn.end_s),
-                weight_s=(piece_end - piece_start) / rate,
-            )
+        yield _Piece(
+            turn=index,
+            first=piece_first,
+            end=piece_end,
+            run_end=int(max(piece_end, ends.max(initial=0))),
+            spans=np.concatenate([[[piece_first, piece_end]], spans]).astype(np.int64) - piece_first,
+            window_s=np.minimum(turn.start_s + (spans - first) / rate, turn.end_s),
         )
-    return pieces

@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients, computed once per channel and sliced per turn and window.
+"""Mel-frequency cepstral coefficients of a channel, whole or of those frames that are asked for.
 
 The definition is librosa's (`librosa.feature.mfcc`: Slaney mel scale and normalisation, orthonormal
 DCT-II of the mel power in dB), without its clip to 80 dB below the loudest frame: that clip would make the
@@ -7,10 +7,10 @@ features of a turn depend on how loud the rest of the channel is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from callmood.types import Floats
 
@@ -59,33 +59,93 @@ class FrontEnd:
         >>> FrontEnd().mfcc(np.zeros(8000, dtype=np.float32)).shape
         (81, 40)
         """
-        return np.concatenate(list(self._blocks(samples)), dtype=np.float32)
+        return self.frames(samples, 0, self.frame_count(len(samples)))
 
-    def _blocks(self, samples: Floats) -> Iterator[Floats]:
+    def frame_count(self, n_samples: int) -> int:
+        """Frames of a channel of that many samples."""
+        return 1 + n_samples // self.hop_length
+
+    def frames(self, samples: Floats, first: int, last: int) -> Floats:
+        """Frames `first` to `last` (one past the last) of `mfcc(samples)`; of the samples only those are read that
+        these frames are made of."""
+        blocks = [
+            self._block(samples, start, min(start + _BLOCK_FRAMES, last))
+            for start in range(first, last, _BLOCK_FRAMES)
+        ]
+        return np.concatenate([np.zeros((0, self.n_mfcc), np.float32), *blocks], dtype=np.float32)
+
+    def _block(self, samples: Floats, first: int, last: int) -> Floats:
         import librosa
 
-        n_frames = 1 + len(samples) // self.hop_length
         half = self.n_fft // 2
-        for first in range(0, n_frames, _BLOCK_FRAMES):
-            last = min(first + _BLOCK_FRAMES, n_frames) - 1
-            start, stop = first * self.hop_length - half, last * self.hop_length + half
-            block = np.asarray(samples[max(start, 0) : min(stop, len(samples))], dtype=np.float32)
-            block = np.pad(block, (max(-start, 0), max(stop - len(samples), 0)))
-            mel = librosa.feature.melspectrogram(
-                y=block,
-                sr=self.rate_hz,
-                n_fft=self.n_fft,
-                hop_length=self.hop_length,
-                center=False,
-                n_mels=self.n_mels,
-                fmin=self.fmin_hz,
-                fmax=self.fmax_hz,
-            )
-            level_db = librosa.power_to_db(mel, ref=1.0, amin=self.floor_power, top_db=None)
-            yield librosa.feature.mfcc(S=level_db, n_mfcc=self.n_mfcc).T
+        start, stop = first * self.hop_length - half, (last - 1) * self.hop_length + half
+        block = np.asarray(samples[max(start, 0) : min(stop, len(samples))], dtype=np.float32)
+        block = np.pad(block, (max(-start, 0), max(stop - len(samples), 0)))
+        mel = librosa.feature.melspectrogram(
+            y=block,
+            sr=self.rate_hz,
+            n_fft=self.n_fft,
+            hop_length=self.hop_length,
+            center=False,
+            n_mels=self.n_mels,
+            fmin=self.fmin_hz,
+            fmax=self.fmax_hz,
+        )
+        level_db = librosa.power_to_db(mel, ref=1.0, amin=self.floor_power, top_db=None)
+        return np.asarray(librosa.feature.mfcc(S=level_db, n_mfcc=self.n_mfcc).T, dtype=np.float32)
 
 
-def network_input(mfcc: Floats, mean: Floats, std: Floats) -> Floats:
+@dataclass(frozen=True)
+class ChannelFrames:
+    """The MFCC of one channel, computed when a slice of them is taken: those of a long call never lie in memory at
+    once."""
+
+    front_end: FrontEnd
+    samples: Floats
+    """Shape (n,), in memory or mapped from a file."""
+
+    def __len__(self) -> int:
+        return self.front_end.frame_count(len(self.samples))
+
+    def __getitem__(self, span: slice) -> Floats:
+        first, last, _ = span.indices(len(self))
+        return self.front_end.frames(self.samples, first, last)
+
+
+class Spread:
+    """Mean and standard deviation of frames that come in parts (Chan, Golub and LeVeque 1979)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean: NDArray[np.float64] = np.zeros(0)
+        self._squares: NDArray[np.float64] = np.zeros(0)
+
+    def add(self, frames: Floats) -> None:
+        """Take more frames, shape (n, n_mfcc)."""
+        if not len(frames):
+            return
+        mean = frames.mean(axis=0, dtype=np.float64)
+        squares = frames.var(axis=0, dtype=np.float64) * len(frames)
+        if self._count:
+            apart = mean - self._mean
+            total = self._count + len(frames)
+            squares += self._squares + apart**2 * (self._count * len(frames) / total)
+            mean = self._mean + apart * (len(frames) / total)
+        self._count += len(frames)
+        self._mean, self._squares = mean, squares
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Shape (n_mfcc,)."""
+        return self._mean
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """Shape (n_mfcc,)."""
+        return np.asarray(np.sqrt(self._squares / self._count))
+
+
+def network_input(mfcc: Floats, mean: NDArray[np.floating], std: NDArray[np.floating]) -> Floats:
     """What the emotion network hears: MFCC relative to the speaker, and as they are but for their level.
 
     Parameters

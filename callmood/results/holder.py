@@ -35,7 +35,7 @@ def say_holder(database: Path) -> None:
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     path = holder_path(database)
-    half = path.with_name(f"{path.name}.{os.getpid()}")
+    half = path.with_name(f".{path.name}.half")
     half.write_text(json.dumps(about), encoding="utf-8")
     half.replace(path)
 

@@ -21,13 +21,19 @@ def backup_path(database: Path, *, version: int) -> Path:
     return database.with_name(f"{database.stem}.schema{version}.duckdb")
 
 
+def half_path(target: Path) -> Path:
+    """Where a copy grows until it is whole. Only the writer of the database makes it, so one name will do, and what a
+    killed run left there is nobody else's."""
+    return target.with_name(f".{target.name}.half")
+
+
 def copy_open(source: BinaryIO, target: Path) -> None:
     """Copy a file through a descriptor that stays open, and put the copy in its place in one step.
 
     To open and close the file would take away the lock that DuckDB has on it in this process (POSIX locks go
     with any descriptor of the file that is closed).
     """
-    half = target.with_name(f".{target.name}.{os.getpid()}")
+    half = half_path(target)
     try:
         with half.open("wb") as copy:
             size = os.fstat(source.fileno()).st_size
@@ -42,5 +48,15 @@ def copy_open(source: BinaryIO, target: Path) -> None:
             os.fsync(copy.fileno())
             os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o777)
         half.replace(target)
+        _sync_folder(target.parent)
     finally:
         half.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk hold the new name as well."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

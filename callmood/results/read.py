@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -102,15 +103,16 @@ def open_database(path: Path, *, read_only: bool) -> Connection:
         ) from error
 
 
-def open_to_write(path: Path, *, wait_s: float) -> Connection:
-    """`open_database` for writing, tried again for `wait_s` seconds while another process holds it."""
+def open_to_write(path: Path, *, wait_s: float, give_up: Callable[[], bool] = lambda: False) -> Connection:
+    """`open_database` for writing, tried again for `wait_s` seconds, or until `give_up`, while another process holds
+    it."""
     until_s = time.monotonic() + wait_s
     while True:
         try:
             return open_database(path, read_only=False)
         except DatabaseBusyError:
             left_s = until_s - time.monotonic()
-            if left_s <= 0:
+            if left_s <= 0 or give_up():
                 raise
             time.sleep(min(_RETRY_S, left_s))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import numpy as np
 
 from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
-from callmood.errors import DatabaseError
+from callmood.errors import DatabaseError, RefusedValueError
 from callmood.results.holder import holder_path, say_holder
-from callmood.results.publish import backup_path, copy_open, snapshot_path
+from callmood.results.publish import backup_path, copy_open, half_path, snapshot_path
 from callmood.results.read import check_not_newer, first_line, open_to_write
 from callmood.results.schema import MIGRATIONS, Connection, migrate, schema_version
 from callmood.text import path_text
@@ -54,14 +54,20 @@ class Store:
         It cannot be opened or written, or was made by a newer version of callmood.
     """
 
-    def __init__(self, database: str | Path, *, wait_s: float = 0.0) -> None:
-        """`wait_s`: how long to wait for another process that holds the database."""
+    def __init__(
+        self,
+        database: str | Path,
+        *,
+        wait_s: float = 0.0,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`wait_s`: how long to wait for another process that holds the database, unless it is time to `give_up`."""
         self.path = Path(database)
         if not self.path.parent.is_dir():
             raise DatabaseError(
                 f"{self.path}: its folder does not exist; create it or name another with --db."
             )
-        self._connection: Connection = open_to_write(self.path, wait_s=wait_s)
+        self._connection: Connection = open_to_write(self.path, wait_s=wait_s, give_up=give_up)
         # Open as long as the connection is, for the sake of DuckDB's lock: see `copy_open`.
         self._file: BinaryIO = self.path.open("rb")
         self._changed = False
@@ -69,6 +75,7 @@ class Store:
             self._check_ours()
             with suppress(OSError):  # a full disk, say: it is only a courtesy
                 say_holder(self.path)
+            self._remove_halves()
             self._back_up_before_migration()
             with self._clear_errors():
                 migrate(self._connection)
@@ -84,6 +91,13 @@ class Store:
             raise DatabaseError(
                 f"{self.path}: a DuckDB database of another program; name another one with --db."
             )
+
+    def _remove_halves(self) -> None:
+        """Copies that a killed run began; the lock says that nobody is at them."""
+        backups = (backup_path(self.path, version=version) for version in range(1, len(MIGRATIONS)))
+        for target in (snapshot_path(self.path), *backups):
+            with suppress(OSError):
+                half_path(target).unlink(missing_ok=True)
 
     def _back_up_before_migration(self) -> None:
         version = schema_version(self._connection)
@@ -223,7 +237,10 @@ class Store:
         self, result: CallResult, run: Run, *, analyzed_at: datetime, supersedes: Iterable[str] = ()
     ) -> None:
         """Write one call in one transaction, replacing what was known of it, and of the calls that it
-        `supersedes`."""
+        `supersedes`.
+
+        Raises RefusedValueError, and leaves what was known, where a value of the result does not fit its column.
+        """
         recording = result.recording
         analysis = result.analysis
         row = _metadata_row(recording) | {
@@ -302,6 +319,10 @@ class Store:
 
         try:
             yield
+        except (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError) as error:
+            raise RefusedValueError(
+                f"{self.path}: does not take a value ({first_line(str(error))}); nothing was lost, please report this."
+            ) from error
         except duckdb.Error as error:
             raise DatabaseError(
                 f"{self.path}: cannot be written ({first_line(str(error))}); nothing was lost, "
