@@ -41,6 +41,10 @@ _OWN = {
     "turns": (),
     "windows": (),
     "escalation_events": (),
+    "nonspeech": (),
+    "mood_components": (),
+    "speaker_components": (),
+    "call_components": (),
     "files": ("modified_ns",),
 }
 """Tables that are compared, and their columns that differ from run to run."""

@@ -174,6 +174,27 @@ class Escalation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TurnSignal:
+    """What the signal tells of one turn beside its emotion; None where it was not measured."""
+
+    level_dbfs: float | None = None
+    """Root mean square of the turn on its channel, in dB below full scale."""
+    syllables: int | None = None
+    """Syllable nuclei counted in the turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nonspeech:
+    """A stretch of a call during which nobody speaks."""
+
+    start_s: float
+    end_s: float
+    kind: Literal["silence", "tone", "music", "noise"]
+    level_dbfs: float
+    """Root mean square, in dB below full scale, of all channels together."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Analysis:
     """What was found in one recording."""
 
@@ -188,6 +209,10 @@ class Analysis:
     turn_affect: Affect
     windows: Windows
     escalations: tuple[Escalation, ...]
+    turn_signals: tuple[TurnSignal, ...] = ()
+    """Of each turn, in their order; empty where the signal was not measured."""
+    nonspeech: tuple[Nonspeech, ...] = ()
+    """All of the call outside turns, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from callmood.emotions import EMOTIONS
+from callmood.results.views import MEASURES
 
 RELATIONS: dict[str, str] = {
     "schema_migrations": "The migrations that made this database, in order.",
@@ -23,9 +24,19 @@ RELATIONS: dict[str, str] = {
         "One row per agent_id. Rates stand beside their numerator and denominator and are NULL where the "
         "denominator is 0. Moods and escalations are those of call_summary."
     ),
+    "nonspeech": "What sounds while nobody speaks: stretches that make up all of a call outside its turns.",
+    "speaker_mood": "One row per speaker of a call: mood by part of the call and by emotion; see docs/metrics.md.",
+    "speaker_conversation": "One row per speaker of a call: how the speaker talked; see docs/metrics.md.",
+    "call_conversation": "One row per call that was decoded: how it was talked; see docs/metrics.md.",
+    "speaker_changes": "One row for each time that the floor passes to somebody else.",
+    "overtalks": "One row for each pair of turns of two speakers that overlap.",
+    "mood_components": "What speaker_mood is made of, as the call was written; query the view.",
+    "speaker_components": "What speaker_conversation is made of, as the call was written; query the view.",
+    "call_components": "What call_conversation is made of, as the call was written; query the view.",
 }
 
 COLUMNS: dict[str, str] = {
+    **{measure.name: measure.meaning for measures in MEASURES.values() for measure in measures},
     "version": "Version of the schema (in runs: of callmood).",
     "name": "Name of the migration.",
     "applied_at": "When the migration was applied.",
@@ -92,7 +103,6 @@ COLUMNS: dict[str, str] = {
     "recovered": "Whether it ended while the speaker was still to be heard.",
     "t_s": "Centre of the window, in seconds from the start of the call.",
     "length_s": "Seconds from onset to end (or to the end of the call).",
-    "turns": "Number of turns.",
     "speech_s": "Seconds of speech: the sum of the turns.",
     "talk_share": "The speaker's share of the speech of all speakers.",
     "valence_mean": "Mean valence of the speaker's turns.",
@@ -102,7 +112,7 @@ COLUMNS: dict[str, str] = {
     "mood_of": "customer, or everyone where roles are not known; NULL where nothing was scored.",
     "mood_start": "Mean valence in the first third of the call, -1 to 1.",
     "mood_end": "Mean valence in the last third of the call, -1 to 1.",
-    "mood_change": "mood_end - mood_start.",
+    "mood_change": "Mean valence in the last third of the call less that in the first.",
     "worst_s": "Moment of the highest smoothed negativity, in seconds from the start of the call.",
     "worst_negativity": "The smoothed negativity at that moment.",
     "worst_speaker": "Who spoke at that moment.",
@@ -122,6 +132,57 @@ COLUMNS: dict[str, str] = {
     "mood_change_mean": "Mean mood_change of those calls.",
     "calls_with_talk_share": "Number of calls in which the agent's speech is known.",
     "talk_share_mean": "Mean talk_share of the agent in those calls.",
+    "level_dbfs": (
+        "Root mean square in dB below full scale, of the turn or of the speaker's turns on their channel, or of all "
+        "channels; NULL where it was not measured."
+    ),
+    "syllables": "Syllable nuclei counted (de Jong and Wempe 2009); NULL where they were not.",
+    "kind": (
+        "silence, tone (ring, dial, busy and the like, with the pauses of its cadence), music or noise (any other "
+        "sound)."
+    ),
+    "too_thin": "Which measures of the row are NULL, and why; NULL where none is.",
+    "from_speaker": "Who had the floor before.",
+    "from_end_s": "When that speaker's last turn ended, in seconds from the start of the call.",
+    "gap_s": "From there to the start of the next turn; negative where it began before.",
+    "over_speaker": "Who was speaking already (or began at the same time).",
+    "yielded": "Who of the two stopped first; NULL where they stopped together.",
+    "interruption": "Whether both spoke for long enough (docs/metrics.md) and the one who was speaking yielded.",
+    "windows": "Number of windows of the speaker that were scored.",
+    "scored_s": "Seconds of speech that those windows stand for.",
+    "negativity_sum": "Sum of negativity over the windows.",
+    "valence_step_squares": "Sum of the squared differences of valence between successive turns of the speaker.",
+    "negativity_step_squares": "The same of negativity.",
+    "turn_steps": "Number of those differences.",
+    **{
+        f"{what}_{kind}_{number}": f"{meaning} centred in that {kind} of the call."
+        for what, meaning in (
+            ("windows", "Number of windows"),
+            ("valence_sum", "Sum of valence over the windows"),
+        )
+        for kind, count in (("quarter", 4), ("third", 3))
+        for number in range(1, count + 1)
+    },
+    **{f"{name}_s": f"Seconds of speech expected to be {name}." for name in EMOTIONS},
+    "turns": "Number of turns: stretches of one speaker's speech with pauses of at most 0.3 s.",
+    "speech_of_all_s": "Sum of all turns of the call.",
+    "spoken_s": "Seconds of the call during which anybody speaks.",
+    "overlap_heard": "Whether two who speak at once would both have been found.",
+    "longest_turn_s": "The speaker's longest turn.",
+    "responses": (
+        "Number of turns that take the floor from somebody else, beginning at most 10 s after the other's last word."
+    ),
+    "responses_overlapping": "Number of those that begin before the other has ended.",
+    "response_median_gap_s": "Median of the gaps before those turns; negative means overlap.",
+    "response_overlap_share": "responses_overlapping / responses.",
+    "interruptions": "Number of interruptions (by the speaker, where the row is a speaker's).",
+    "rated_s": "Seconds of speech in which syllables were counted.",
+    **{
+        f"level_third_{n}_dbfs": "Mean power of the speaker's turns whose middle lies in that third."
+        for n in (1, 3)
+    },
+    **{f"level_third_{n}_s": "Seconds of those turns." for n in (1, 3)},
+    "told_apart_s": "Seconds without speech that were told apart as silence, tone, music or noise.",
     **{f"p_{name}": f"Probability of {name}, 0 to 1." for name in EMOTIONS},
 }
 """A name means the same wherever it stands."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from callmood.emotions import PROBABILITY_COLUMNS
+from callmood.results.derived import derive_all
 from callmood.results.notes import COLUMNS, RELATIONS
 from callmood.results.views import VIEWS
 
@@ -129,7 +130,24 @@ def m001_initial(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_initial,)
+def m002_signals(connection: Connection) -> None:
+    """What the signal tells beside who spoke: levels, syllables, and what sounds while nobody speaks."""
+    connection.execute("ALTER TABLE turns ADD COLUMN level_dbfs REAL")
+    connection.execute("ALTER TABLE turns ADD COLUMN syllables INTEGER")
+    connection.execute(
+        """
+        CREATE TABLE nonspeech (
+            call_id VARCHAR NOT NULL,
+            start_s DOUBLE NOT NULL,
+            end_s DOUBLE NOT NULL,
+            kind VARCHAR NOT NULL,
+            level_dbfs REAL NOT NULL
+        )
+        """
+    )
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_initial, m002_signals)
 """In order; the schema version is their number. Never edit one that was released: add the next."""
 
 
@@ -153,6 +171,8 @@ def migrate(connection: Connection) -> int:
             connection.execute(
                 "INSERT INTO schema_migrations (version, name) VALUES (?, ?)", [version, step.__name__]
             )
+        if before < len(MIGRATIONS):
+            derive_all(connection)
         for name, query in VIEWS.items():
             connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
         _comment(connection)

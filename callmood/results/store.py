@@ -15,17 +15,32 @@ import numpy as np
 
 from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
 from callmood.errors import DatabaseError, RefusedValueError
+from callmood.results.derived import derive_call
 from callmood.results.holder import holder_path, say_holder
 from callmood.results.publish import backup_path, copy_open, half_path, snapshot_path
 from callmood.results.read import check_not_newer, first_line, open_to_write
 from callmood.results.schema import MIGRATIONS, Connection, migrate, schema_version
 from callmood.text import path_text
-from callmood.types import Affect, Analysis, CallMetadata, CallResult, KnownCall, Leg, Recording, Windows
+from callmood.types import (
+    Affect,
+    Analysis,
+    CallMetadata,
+    CallResult,
+    KnownCall,
+    Leg,
+    Nonspeech,
+    Recording,
+    TurnSignal,
+    Windows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
+
+TABLES_OF_CALLS = ("turns", "windows", "escalation_events", "nonspeech")
+"""Tables, beside `calls` and what is derived from them, with rows of single calls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,16 +278,19 @@ class Store:
             }
         with self._transaction():
             for call_id in {recording.call_id, *supersedes}:
-                for table in ("turns", "windows", "escalation_events"):
+                for table in TABLES_OF_CALLS:
                     self._connection.execute(f"DELETE FROM {table} WHERE call_id = ?", [call_id])
                 if call_id != recording.call_id:
                     self._connection.execute("DELETE FROM calls WHERE call_id = ?", [call_id])
+                    derive_call(self._connection, call_id)
             self._insert("calls", row, verb="INSERT OR REPLACE")
             if analysis is not None:
                 self._append("turns", _turn_rows(recording.call_id, analysis))
                 self._append("windows", _window_rows(recording.call_id, analysis.windows))
                 for event in analysis.escalations:
                     self._insert("escalation_events", {"call_id": recording.call_id} | asdict(event))
+                self._append("nonspeech", _nonspeech_rows(recording.call_id, analysis.nonspeech))
+            derive_call(self._connection, recording.call_id)
 
     def update_metadata(self, recordings: Iterable[Recording]) -> None:
         """Write path and metadata of known calls (files move, metadata arrives later)."""
@@ -362,6 +380,7 @@ def _turn_rows(call_id: str, analysis: Analysis) -> pd.DataFrame:
     turns, affect = analysis.turns, analysis.turn_affect
     probabilities = affect.probabilities
     scored = ~np.isnan(probabilities[:, 0])
+    signals = analysis.turn_signals or (TurnSignal(),) * len(turns)
     best = np.nan_to_num(probabilities).argmax(axis=1) if len(turns) else np.zeros(0, dtype=int)
     rows = pd.DataFrame(
         {
@@ -380,9 +399,17 @@ def _turn_rows(call_id: str, analysis: Analysis) -> pd.DataFrame:
             ),
             "confidence": np.where(scored, probabilities.max(axis=1, initial=0.0), np.nan),
             **_affect_columns(affect),
+            "level_dbfs": pd.Series([signal.level_dbfs for signal in signals], dtype="Float32"),
+            "syllables": pd.Series([signal.syllables for signal in signals], dtype="Int32"),
         }
     )
     return rows
+
+
+def _nonspeech_rows(call_id: str, stretches: Iterable[Nonspeech]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame([{"call_id": call_id} | asdict(stretch) for stretch in stretches])
 
 
 def _window_rows(call_id: str, windows: Windows) -> pd.DataFrame:

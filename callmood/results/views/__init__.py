@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from callmood.results.views import calls
+from callmood.results.measures import Measure
+from callmood.results.views import calls, conversation, mood
 
-VIEWS: dict[str, str] = {**calls.VIEWS}
+VIEWS: dict[str, str] = {**mood.VIEWS, **conversation.VIEWS, **calls.VIEWS}
 """Name and query of each view, in the order of creation."""
+
+MEASURES: dict[str, tuple[Measure, ...]] = {**mood.MEASURES, **conversation.MEASURES}
+"""The measures of a view, by its name."""

@@ -18,30 +18,26 @@ VIEWS: dict[str, str] = {
         FROM escalation_events AS e JOIN calls AS c USING (call_id)
     """,
     "speaker_summary": """
-        SELECT call_id, speaker, any_value(role) AS role, count(*) AS turns,
-               sum(end_s - start_s) AS speech_s,
-               sum(end_s - start_s) / sum(sum(end_s - start_s)) OVER (PARTITION BY call_id) AS talk_share,
-               avg(valence) AS valence_mean, avg(arousal) AS arousal_mean, avg(negativity) AS negativity_mean
-        FROM turns
-        GROUP BY call_id, speaker
+        SELECT call_id, speaker, s.role, s.turns, s.speech_s, s.talk_share, m.valence_mean, m.arousal_mean,
+               m.negativity_mean
+        FROM speaker_conversation AS s JOIN mood_components AS m USING (call_id, speaker)
     """,
     "call_summary": """
         WITH speech AS (
-            SELECT call_id, count(DISTINCT speaker) AS speakers, count(*) AS turns,
-                   sum(end_s - start_s) AS speech_s,
+            SELECT call_id, count(*) AS speakers, CAST(sum(turns) AS BIGINT) AS turns, sum(speech_s) AS speech_s,
                    CASE WHEN count(*) FILTER (role = 'customer') > 0 THEN 'customer' ELSE 'everyone' END AS mood_of
-            FROM turns GROUP BY call_id
+            FROM speaker_components GROUP BY call_id
         ),
         mood AS (
-            SELECT call_id, count(*) AS windows,
-                   avg(valence) FILTER (t_s < c.duration_s / 3) AS mood_start,
-                   avg(valence) FILTER (t_s >= 2 * c.duration_s / 3) AS mood_end,
-                   avg(negativity) AS negativity_mean,
-                   max(negativity_smooth) AS worst_negativity,
-                   arg_max(t_s, negativity_smooth) AS worst_s,
-                   arg_max(speaker, negativity_smooth) AS worst_speaker
-            FROM trajectory JOIN calls AS c USING (call_id)
-            WHERE role IS DISTINCT FROM 'agent'
+            SELECT call_id, sum(windows) AS windows,
+                   sum(valence_sum_third_1) / sum(windows_third_1) AS mood_start,
+                   sum(valence_sum_third_3) / sum(windows_third_3) AS mood_end,
+                   sum(negativity_sum) / sum(windows) AS negativity_mean,
+                   max(worst_negativity) AS worst_negativity,
+                   arg_max(worst_s, (worst_negativity, -worst_s)) AS worst_s,
+                   arg_max(speaker, (worst_negativity, -worst_s)) AS worst_speaker
+            FROM mood_components
+            WHERE role IS DISTINCT FROM 'agent' AND windows > 0
             GROUP BY call_id
         ),
         events AS (
