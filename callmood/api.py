@@ -106,6 +106,33 @@ def connect(db: str | Path | None = None) -> Connection:
     return connect_database(load_settings({"db": db and str(db)}).settings.db)
 
 
+def write_page(path: str | Path, *, db: str | Path | None = None, top: int | None = None) -> None:
+    """Write the report as one HTML page that needs nothing else.
+
+    Parameters
+    ----------
+    path
+        File to write; what was there is replaced in one step.
+    db
+        Default: the one the settings name. It is only read.
+    top
+        How many calls get a plot, by their score; default 50.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do.
+    """
+    from datetime import datetime
+
+    from callmood.report.page import write_page as write
+    from callmood.results.read import connect as connect_database
+
+    name = load_settings({"db": db and str(db)}).settings.db
+    with connect_database(name) as connection:
+        write(connection, Path(path), database=Path(name).name, made_at=datetime.now().astimezone(), top=top)
+
+
 def predict(samples: Floats, rate_hz: int, *, models: str | Path | None = None) -> Utterance:
     """The emotion of one utterance.
 

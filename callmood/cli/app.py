@@ -213,7 +213,19 @@ def report(
         bool, typer.Option("--escalations", help="One row per escalation; with --agent ID, of that agent.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Show the first N rows only.")
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=1, help="Show the first N rows only; with --html, N calls in depth."
+        ),
+    ] = None,
+    html: Annotated[
+        str | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write one page that needs nothing else: summary, agents, escalations, and a plot of each of "
+            "the 50 calls with the highest scores.",
+        ),
     ] = None,
     as_json: opt.AsJson = False,
     as_csv: opt.AsCsv = False,
@@ -227,6 +239,11 @@ def report(
     output = chosen_format(as_json=as_json, as_csv=as_csv)
     if escalations and agent == ALL_AGENTS:
         raise UsageError("--agent without an ID and --escalations are two reports; ask for one of them.")
+    if html is not None:
+        if escalations or agent is not None or output is not Format.TABLE:
+            raise UsageError("--html is one page of all; leave out --agent, --escalations, --json and --csv.")
+        callmood.write_page(html, db=db, top=limit)
+        return
     with callmood.connect(db) as connection:
         if agent:
             reports.find_agent(connection, agent)

@@ -8,22 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from callmood.cli.output import Field
+from callmood.text import clock, who
 
 Record = Mapping[str, Any]
-
-
-def clock(seconds: float | None) -> str:
-    """Minutes and seconds, with hours where there are any: `3:07`, `1:03:07`."""
-    if seconds is None:
-        return "-"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def who(record: Record) -> str:
-    """A speaker with the role, where that is known: `S2 customer`."""
-    return f"{record['speaker']} {record['role'] or ''}".strip()
 
 
 def _column(name: str) -> Callable[[Record], str]:

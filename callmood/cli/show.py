@@ -17,7 +17,7 @@ from callmood.cli.output import (
 )
 from callmood.report import agents, call, calls, escalations, speakers, trajectory, trajectory_peaks, turns
 from callmood.results.schema import Connection
-from callmood.text import printable
+from callmood.text import clock, printable, who
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _MAX_BINS = 100
@@ -74,11 +74,11 @@ def _trajectory_lines(connection: Connection, summary: dict[str, Any]) -> list[s
     bins = max(1, min(int(summary["duration_s"]), _MAX_BINS, terminal_width() - speaker_column))
     bars: dict[str, list[str]] = {}
     for peak in trajectory_peaks(connection, summary["call_id"], bins=bins).records():
-        bar = bars.setdefault(layouts.who(peak), [" "] * bins)
+        bar = bars.setdefault(who(peak), [" "] * bins)
         bar[peak["bin"]] = bar_of(peak["negativity_smooth"])
     if not bars:
         return []
-    end = layouts.clock(summary["duration_s"])
+    end = clock(summary["duration_s"])
     return [
         f"\nNegativity over time ({_LEVELS[0]} none, {_LEVELS[-1]} certain)\n",
         *(

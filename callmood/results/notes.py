@@ -23,6 +23,13 @@ RELATIONS: dict[str, str] = {
         "One row per agent_id. Rates stand beside their numerator and denominator and are NULL where the "
         "denominator is 0. Moods and escalations are those of call_summary."
     ),
+    "overview": "Exactly one row: all calls of the database. Moods and escalations are those of call_summary.",
+    "outcomes": "One row per status that calls have.",
+    "provenance": "How the calls' results were made: one row per setting, version, models and diarizer.",
+    "moments": (
+        "What to listen to: one row per escalation, from 2 s before its onset to 3 s after its peak, and one for "
+        "the worst moment of each call, where it is in none of them."
+    ),
 }
 
 COLUMNS: dict[str, str] = {
@@ -122,6 +129,16 @@ COLUMNS: dict[str, str] = {
     "mood_change_mean": "Mean mood_change of those calls.",
     "calls_with_talk_share": "Number of calls in which the agent's speech is known.",
     "talk_share_mean": "Mean talk_share of the agent in those calls.",
+    "calls_failed": "Number of calls without a result: those with a status other than ok and no_speech.",
+    "agents": "Number of agents that calls name.",
+    "first_started_at": "When the earliest of the calls began.",
+    "last_started_at": "When the latest of the calls began.",
+    "error_example": "One of the sentences that say why.",
+    "runs": "Number of runs.",
+    "first_analyzed_at": "When the first of these rows was written.",
+    "last_analyzed_at": "When the last of these rows was written.",
+    "why": "What makes the moment worth hearing: escalation, or worst moment (worst_s of call_summary).",
+    "strength": "Height of the escalation, or negativity of the worst moment; 0 to 1.",
     **{f"p_{name}": f"Probability of {name}, 0 to 1." for name in EMOTIONS},
 }
 """A name means the same wherever it stands."""

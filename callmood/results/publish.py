@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from callmood.files import in_place_of
+
 
 def snapshot_path(database: Path) -> Path:
     """Where the snapshot of a database lies: `callmood.duckdb` has `callmood.snapshot.duckdb` beside it."""
@@ -27,20 +29,15 @@ def copy_open(source: BinaryIO, target: Path) -> None:
     To open and close the file would take away the lock that DuckDB has on it in this process (POSIX locks go
     with any descriptor of the file that is closed).
     """
-    half = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with half.open("wb") as copy:
-            size = os.fstat(source.fileno()).st_size
-            at = 0
-            while at < size:
-                block = os.pread(source.fileno(), 1 << 20, at)
-                if not block:
-                    break
-                copy.write(block)
-                at += len(block)
-            copy.flush()
-            os.fsync(copy.fileno())
-            os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o777)
-        half.replace(target)
-    finally:
-        half.unlink(missing_ok=True)
+    with in_place_of(target) as half, half.open("wb") as copy:
+        size = os.fstat(source.fileno()).st_size
+        at = 0
+        while at < size:
+            block = os.pread(source.fileno(), 1 << 20, at)
+            if not block:
+                break
+            copy.write(block)
+            at += len(block)
+        copy.flush()
+        os.fsync(copy.fileno())
+        os.fchmod(copy.fileno(), os.fstat(source.fileno()).st_mode & 0o777)
