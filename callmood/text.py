@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters that make spreadsheets run a text as a formula."""
+
 _stderr_lock = threading.Lock()
 
 
@@ -17,6 +20,11 @@ def printable(text: object) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in str(text)
     )
+
+
+def no_formula(text: str) -> str:
+    """A text for CSV that no spreadsheet runs: with a leading `'` where it begins like a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def clock(seconds: float | None) -> str:

@@ -134,6 +134,15 @@ TURNS = [
     Field(heading="negativity", show=_number("negativity", ".2f"), number=True),
 ]
 
+MOMENTS = [
+    Field(heading="from", show=_clock("start_s"), number=True),
+    Field(heading="to", show=_clock("end_s"), number=True),
+    Field(heading="who", show=who),
+    Field(heading="why", show=_column("why")),
+    Field(heading="peak", show=_clock("peak_s"), number=True),
+    Field(heading="strength", show=_number("strength", ".2f"), number=True),
+]
+
 UTTERANCES = [
     Field(heading="path", show=_column("path")),
     Field(heading="emotion", show=lambda record: record["emotion"] or "no speech"),

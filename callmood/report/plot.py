@@ -128,7 +128,9 @@ def plot(call: CallInDepth) -> Plot | None:
                 onset_x=round(x(event["onset_s"]), 1),
                 end_x=round(x(duration_s if event["end_s"] is None else event["end_s"]), 1),
                 peak_x=round(x(event["peak_s"]), 1),
-                peak_y=_y(_value_at(call.points, event)),
+                peak_y=_y(
+                    0.0 if (peak := at_peak(call.points, event)) is None else peak["negativity_smooth"]
+                ),
             )
             for number, event in enumerate(sorted(call.escalations, key=lambda e: e["onset_s"]), start=1)
         ],
@@ -139,6 +141,12 @@ def ticks_s(duration_s: float) -> list[int]:
     """Round times from 0 to the end of a call, few enough to be read."""
     step = next((s for s in _TICK_STEPS_S if duration_s / s <= _MOST_TICKS), _TICK_STEPS_S[-1])
     return list(range(0, int(duration_s) + 1, step))
+
+
+def at_peak(points: Sequence[Record], event: Record) -> Record | None:
+    """The point of the speaker's own that is nearest to the peak of an escalation."""
+    own = (point for point in points if point["speaker"] == event["speaker"])
+    return min(own, key=lambda point: abs(point["t_s"] - event["peak_s"]), default=None)
 
 
 def _y(negativity: float) -> float:
@@ -153,13 +161,6 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     if not rest:
         return f"M{x - 2:.1f} {y:.1f}h4"
     return f"M{x:.1f} {y:.1f}" + "".join(f"L{px:.1f} {py:.1f}" for px, py in rest)
-
-
-def _value_at(points: Sequence[Record], event: Record) -> float:
-    """The speaker's smoothed negativity at the peak of an escalation."""
-    own = [point for point in points if point["speaker"] == event["speaker"]]
-    nearest = min(own, key=lambda point: abs(point["t_s"] - event["peak_s"]), default=None)
-    return 0.0 if nearest is None else float(nearest["negativity_smooth"])
 
 
 def _turn_label(turn: Record) -> str:

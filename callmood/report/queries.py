@@ -78,11 +78,6 @@ def escalations(
     )
 
 
-def call(connection: Connection, call_id: str) -> Table:
-    """The row of `call_summary` for one call."""
-    return _select(connection, "SELECT * FROM call_summary WHERE call_id = $call_id", call_id=call_id)
-
-
 def speakers(connection: Connection, call_id: str) -> Table:
     """`speaker_summary` of one call."""
     return _select(
@@ -256,6 +251,25 @@ def points(connection: Connection, call_ids: Sequence[str], *, parts: int) -> Ta
     )
 
 
+def turns_to_export(connection: Connection, call_ids: Sequence[str] | None) -> Table:
+    """`turns` of some calls (None: all), with path, legs and duration_s of each turn's call; by call_id."""
+    return _of_calls(
+        connection,
+        """
+        SELECT turns.*, path, legs, duration_s FROM turns JOIN calls USING (call_id)
+        WHERE {these} ORDER BY call_id, turn_index
+        """,
+        call_ids,
+    )
+
+
+def escalations_to_export(connection: Connection, call_ids: Sequence[str] | None) -> Table:
+    """`escalations` of some calls (None: all), in the order of time in each."""
+    return _of_calls(
+        connection, "SELECT * FROM escalations WHERE {these} ORDER BY call_id, onset_s", call_ids
+    )
+
+
 def moments(connection: Connection, call_ids: Sequence[str]) -> Table:
     """`moments` of some calls, in the order of time in each."""
     return _of_calls(
@@ -263,7 +277,9 @@ def moments(connection: Connection, call_ids: Sequence[str]) -> Table:
     )
 
 
-def _of_calls(connection: Connection, sql: str, call_ids: Sequence[str], **arguments: Any) -> Table:
+def _of_calls(connection: Connection, sql: str, call_ids: Sequence[str] | None, **arguments: Any) -> Table:
+    if call_ids is None:
+        return _select(connection, sql.format(these="true"), **arguments)
     # Not `IN`, which is a join: this filters before the views group.
     these = "list_contains(CAST($call_ids AS VARCHAR[]), call_id)"
     return _select(connection, sql.format(these=these), call_ids=list(call_ids), **arguments)

@@ -23,6 +23,11 @@ def backup_path(database: Path, *, version: int) -> Path:
     return database.with_name(f"{database.stem}.schema{version}.duckdb")
 
 
+def log_path(database: Path) -> Path:
+    """Where DuckDB keeps what was committed to a database and is not in its file yet."""
+    return database.with_name(f"{database.name}.wal")
+
+
 def copy_open(source: BinaryIO, target: Path) -> None:
     """Copy a file through a descriptor that stays open, and put the copy in its place in one step.
 
