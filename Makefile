@@ -4,6 +4,8 @@
 # make clean   remove what the other targets made
 # The first two set up .venv where it is missing or out of date. It needs Python 3.11 to 3.13 with venv, and
 # about 4 GB; another interpreter is chosen with `make PYTHON=python3.12 test`.
+# The tests of the HTML page drive Debian's chromium: `make test` installs it where it runs as root with apt-get;
+# those tests are skipped where it is missing.
 
 PYTHON = python3
 BIN = .venv/bin
@@ -11,13 +13,20 @@ INSTALLED = .venv/installed
 DEMO_DB = build/demo.duckdb
 AUDIT = build/audit
 
-.PHONY: test demo audit clean
+.PHONY: test demo browser audit clean
 
-test: $(INSTALLED)
+test: $(INSTALLED) browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest tests
+
+browser:
+	@if ! command -v chromedriver > /dev/null && command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
+		(apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+			chromium chromium-driver) > /dev/null 2>&1 \
+		|| echo "chromium could not be installed; the tests that need it are skipped" >&2; \
+	fi
 
 demo: $(INSTALLED)
 	mkdir -p build

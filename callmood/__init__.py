@@ -5,7 +5,19 @@
 >>> callmood.connect("callmood.duckdb").sql("SELECT * FROM call_summary")  # doctest: +SKIP
 """
 
-from callmood.api import analyze, classify, connect, find_turns, predict, retry, validate
+from callmood.api import (
+    analyze,
+    classify,
+    connect,
+    export,
+    find_turns,
+    plot_call,
+    predict,
+    retry,
+    snapshot,
+    validate,
+    write_page,
+)
 from callmood.run import Progress, RunSummary
 from callmood.settings import Settings
 from callmood.validation.result import Validation
@@ -19,8 +31,12 @@ __all__ = [
     "analyze",
     "classify",
     "connect",
+    "export",
     "find_turns",
+    "plot_call",
     "predict",
     "retry",
+    "snapshot",
     "validate",
+    "write_page",
 ]

@@ -114,6 +114,107 @@ def connect(db: str | Path | None = None) -> Connection:
     return connect_database(load_settings({"db": db and str(db)}).settings.db)
 
 
+def write_page(path: str | Path, *, db: str | Path | None = None, top: int | None = None) -> None:
+    """Write the report as one HTML page that needs nothing else.
+
+    Parameters
+    ----------
+    path
+        File to write; what was there is replaced in one step.
+    db
+        Default: the one the settings name. It is only read.
+    top
+        How many calls get a plot, by their score; default 50.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do.
+    """
+    from datetime import datetime
+
+    from callmood.report.page import write_page as write
+    from callmood.results.read import connect as connect_database
+
+    name = load_settings({"db": db and str(db)}).settings.db
+    with connect_database(name) as connection:
+        write(connection, Path(path), database=Path(name).name, made_at=datetime.now().astimezone(), top=top)
+
+
+def plot_call(call: str, path: str | Path, *, db: str | Path | None = None) -> None:
+    """Write the plot of one call, negativity over its turns with the escalations marked, to a PNG or SVG file.
+
+    Parameters
+    ----------
+    call
+        A call_id or its unique beginning, a path or a file name.
+    path
+        File to write, ending in `.png` or `.svg`.
+    db
+        Default: the one the settings name. It is only read.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do.
+    """
+    from callmood.report import find_call
+    from callmood.report.in_depth import in_depth
+    from callmood.report.picture import PARTS, save_picture
+
+    with connect(db) as connection:
+        (found,) = in_depth(connection, [find_call(connection, call)], parts=PARTS)
+    save_picture(found, Path(path))
+
+
+def export(*calls: str, format: str, out: str | Path, db: str | Path | None = None) -> tuple[Path, ...]:
+    """Write turns and escalations for other programs, and name the files.
+
+    Parameters
+    ----------
+    calls
+        Each a call_id or its unique beginning, a path or a file name; none: all calls. One without turns is left
+        out.
+    format
+        `rttm`, `audacity`, `webvtt` (a file for each call), `audformat` or `audformat-parquet` (a database).
+    out
+        Folder, made where it is missing; files of the same names are replaced.
+    db
+        Default: the one the settings name. It is only read.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do.
+    """
+    from callmood.exports.write import to_folder
+    from callmood.report import find_call
+
+    with connect(db) as connection:
+        found = [find_call(connection, call) for call in calls] if calls else None
+        return to_folder(connection, found, format, Path(out))
+
+
+def snapshot(path: str | Path, *, db: str | Path | None = None) -> None:
+    """Copy the database to a read-only file for other programs to open, also while a run writes.
+
+    Parameters
+    ----------
+    path
+        File to write; what was there is replaced in one step.
+    db
+        Default: the one the settings name.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do.
+    """
+    from callmood.exports.snapshot import write_snapshot
+
+    write_snapshot(Path(load_settings({"db": db and str(db)}).settings.db), Path(path))
+
+
 def predict(samples: Floats, rate_hz: int, *, models: str | Path | None = None) -> Utterance:
     """The emotion of one utterance.
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from callmood.errors import CallmoodError, Exit, UsageError
+from callmood.files import cannot_write, replace_file
 from callmood.run import Progress, RunSummary
 from callmood.settings import Settings
 
@@ -52,7 +53,7 @@ class Monitor:
             try:
                 self._beat()
             except OSError as error:
-                raise _cannot_write(self._heartbeat, error) from error
+                raise cannot_write(self._heartbeat, error) from error
             threading.Thread(target=self._beat_on, daemon=True).start()
         return self
 
@@ -112,7 +113,7 @@ class Monitor:
         with suppress(OSError):
             if self._metrics:
                 text = metrics(summary, exit_code=exit_code, started_s=self._started_s, now_s=time.time())
-                _replace(self._metrics, text)
+                replace_file(self._metrics, text)
 
     def _write(self, event: str, **values: Any) -> None:
         if self._log:
@@ -125,7 +126,7 @@ class Monitor:
 
     def _beat(self) -> None:
         assert self._heartbeat
-        _replace(self._heartbeat, json.dumps({"time": _now(), "pid": os.getpid()} | self._state) + "\n")
+        replace_file(self._heartbeat, json.dumps({"time": _now(), "pid": os.getpid()} | self._state) + "\n")
 
 
 def metrics(summary: RunSummary | None, *, exit_code: int, started_s: float, now_s: float) -> str:
@@ -167,7 +168,7 @@ def _open_log(name: str | None) -> logging.Logger | None:
     try:
         handler = _LogFile(name, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
     except OSError as error:
-        raise _cannot_write(Path(name), error) from error
+        raise cannot_write(Path(name), error) from error
     handler.setFormatter(logging.Formatter("%(message)s"))
     # Of no name that others could share or configure.
     log = logging.Logger("callmood", level=logging.INFO)
@@ -188,19 +189,6 @@ class _LogFile(RotatingFileHandler):
                 LogWarning,
                 stacklevel=2,
             )
-
-
-def _cannot_write(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"{path}: cannot be written ({error.strerror or error}); name another file.")
-
-
-def _replace(path: Path, text: str) -> None:
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half.write_text(text, encoding="utf-8")
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
 
 
 def _now() -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters that make spreadsheets run a text as a formula."""
 
 _stderr_lock = threading.Lock()
 
@@ -16,6 +20,25 @@ def printable(text: object) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in str(text)
     )
+
+
+def no_formula(text: str) -> str:
+    """A text for CSV that no spreadsheet runs: with a leading `'` where it begins like a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def clock(seconds: float | None) -> str:
+    """Minutes and seconds, with hours where there are any: `3:07`, `1:03:07`."""
+    if seconds is None:
+        return "-"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def who(record: Mapping[str, Any]) -> str:
+    """A speaker with the role, where that is known: `S2 customer`."""
+    return f"{record['speaker']} {record['role'] or ''}".strip()
 
 
 def truncated(name: str, lost_s: float) -> str:

@@ -22,13 +22,13 @@ from conftest import NOON, certain, make_recording, make_result, make_run
 
 import callmood
 from callmood.cli.app import app, main
-from callmood.cli.layouts import clock
 from callmood.cli.progress import lines, progress_shown
 from callmood.cli.reference import reference
 from callmood.cli.show import bar_of
 from callmood.errors import DatabaseBusyError, RecordingError
 from callmood.results.store import Store
 from callmood.run import Progress, RunSummary
+from callmood.text import clock
 from callmood.types import CallResult, Diarization, Turn
 
 ROOT = Path(__file__).resolve().parents[1]

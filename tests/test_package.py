@@ -42,8 +42,27 @@ def test_the_wheel_carries_the_models(wheel_files: set[str]) -> None:
     } <= wheel_files
 
 
+def test_the_wheel_carries_the_templates_of_the_page(wheel_files: set[str]) -> None:
+    templates = {
+        f"callmood/report/templates/{name}" for name in ("page.html", "page.css", "page.js", "plot.svg")
+    }
+
+    assert templates <= wheel_files
+
+
 def test_importing_callmood_loads_nothing_heavy() -> None:
-    heavy = {"tensorflow", "keras", "librosa", "torch", "pandas", "duckdb", "numpy", "soundfile", "rich"}
+    heavy = {
+        "tensorflow",
+        "keras",
+        "librosa",
+        "torch",
+        "pandas",
+        "duckdb",
+        "numpy",
+        "soundfile",
+        "rich",
+        "jinja2",
+    }
     loaded = subprocess.run(
         [sys.executable, "-c", "import callmood, sys; print(' '.join(sys.modules))"],
         check=True,

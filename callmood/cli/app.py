@@ -226,7 +226,19 @@ def report(
         bool, typer.Option("--escalations", help="One row per escalation; with --agent ID, of that agent.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Show the first N rows only.")
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=1, help="Show the first N rows only; with --html, N calls in depth."
+        ),
+    ] = None,
+    html: Annotated[
+        str | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write one page that needs nothing else: summary, agents, escalations, and a plot of each of "
+            "the 50 calls with the highest scores.",
+        ),
     ] = None,
     as_json: opt.AsJson = False,
     as_csv: opt.AsCsv = False,
@@ -240,6 +252,11 @@ def report(
     output = chosen_format(as_json=as_json, as_csv=as_csv)
     if escalations and agent == ALL_AGENTS:
         raise UsageError("--agent without an ID and --escalations are two reports; ask for one of them.")
+    if html is not None:
+        if escalations or agent is not None or output is not Format.TABLE:
+            raise UsageError("--html is one page of all; leave out --agent, --escalations, --json and --csv.")
+        callmood.write_page(html, db=db, top=limit)
+        return
     with callmood.connect(db) as connection:
         if agent:
             reports.find_agent(connection, agent)
@@ -262,17 +279,97 @@ def show(
         str,
         typer.Argument(metavar="CALL", help="A call_id or its unique beginning, a path or a file name."),
     ],
+    why: Annotated[
+        bool, typer.Option("--why", help="Say in two lines why the call was flagged, or was not.")
+    ] = False,
+    play_list: Annotated[
+        bool,
+        typer.Option(
+            "--play-list", help="List the moments to listen to, with a few seconds before and after."
+        ),
+    ] = False,
+    plot: Annotated[
+        str | None,
+        typer.Option("--plot", metavar="FILE", help="Write the trajectory as a picture (.png or .svg)."),
+    ] = None,
     as_json: opt.AsJson = False,
     as_csv: opt.AsCsv = False,
     db: opt.Db = None,
 ) -> None:
-    """Show one call: its turns, its trajectory and its escalations; as CSV, its turns alone."""
-    from callmood.cli.show import show_call
-    from callmood.report import find_call
+    """Show one call: why it was flagged, its turns, trajectory and escalations; as CSV, its turns alone."""
+    from callmood.cli import layouts
+    from callmood.cli.show import show_call, show_why
+    from callmood.report import find_call, moments
 
     output = chosen_format(as_json=as_json, as_csv=as_csv)
+    if why + play_list + (plot is not None) > 1:
+        raise UsageError("--why, --play-list and --plot exclude one another; give one of them.")
+    if plot is not None:
+        if output is not Format.TABLE:
+            raise UsageError("--plot writes a picture; leave out --json and --csv.")
+        callmood.plot_call(call, plot, db=db)
+        return
     with callmood.connect(db) as connection:
-        show_call(connection, find_call(connection, call), output)
+        call_id = find_call(connection, call)
+        if why:
+            show_why(connection, call_id, output)
+        elif play_list:
+            found = moments(connection, [call_id])
+            write(found, output, layouts.MOMENTS, empty="nobody's emotion was inferred in it")
+        else:
+            show_call(connection, call_id, output)
+
+
+@app.command()
+def export(
+    calls: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CALLS]", help="As for `show`; none means all calls.", show_default=False),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="rttm|audacity|webvtt|audformat|audformat-parquet",
+            help="Turns (RTTM), labels (Audacity), captions (WebVTT), or tables of turns and escalations.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Write files to this folder instead of standard output, replacing old ones.",
+        ),
+    ] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(
+            "--snapshot",
+            metavar="FILE",
+            help="Copy the database to a read-only file, for dashboards; while a run writes, its last snapshot.",
+        ),
+    ] = None,
+    db: opt.Db = None,
+) -> None:
+    """Write turns and escalations for other programs, or a copy of the database."""
+    from callmood.cli.summary import counted
+    from callmood.exports.write import as_text
+    from callmood.report import find_call
+
+    if (format is None) == (snapshot is None):
+        raise UsageError("Give either --format, with or without CALLS, or --snapshot.")
+    if snapshot is not None:
+        if calls or out is not None:
+            raise UsageError("--snapshot copies the whole database; leave out CALLS and --out.")
+        callmood.snapshot(snapshot, db=db)
+    elif out is not None:
+        written = callmood.export(*calls or (), format=format or "", out=out, db=db)
+        say(f"wrote {counted(len(written), 'file')} to {out}")
+    else:
+        with callmood.connect(db) as connection:
+            found = [find_call(connection, call) for call in calls] if calls else None
+            emit(as_text(connection, found, format or ""))
 
 
 @app.command()

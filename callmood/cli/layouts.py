@@ -8,22 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from callmood.cli.output import Field
+from callmood.text import clock, who
 
 Record = Mapping[str, Any]
-
-
-def clock(seconds: float | None) -> str:
-    """Minutes and seconds, with hours where there are any: `3:07`, `1:03:07`."""
-    if seconds is None:
-        return "-"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def who(record: Record) -> str:
-    """A speaker with the role, where that is known: `S2 customer`."""
-    return f"{record['speaker']} {record['role'] or ''}".strip()
 
 
 def _column(name: str) -> Callable[[Record], str]:
@@ -145,6 +132,15 @@ TURNS = [
     Field(heading="emotion", show=lambda record: record["emotion"] or "-"),
     Field(heading="confidence", show=_number("confidence", ".0%"), number=True),
     Field(heading="negativity", show=_number("negativity", ".2f"), number=True),
+]
+
+MOMENTS = [
+    Field(heading="from", show=_clock("start_s"), number=True),
+    Field(heading="to", show=_clock("end_s"), number=True),
+    Field(heading="who", show=who),
+    Field(heading="why", show=_column("why")),
+    Field(heading="peak", show=_clock("peak_s"), number=True),
+    Field(heading="strength", show=_number("strength", ".2f"), number=True),
 ]
 
 UTTERANCES = [

@@ -17,13 +17,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from callmood.errors import UsageError
-from callmood.text import printable
+from callmood.text import no_formula, printable
 
 if TYPE_CHECKING:
     from callmood.report import Table
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""First characters that make spreadsheets run a text as a formula."""
 
 
 class Format(Enum):
@@ -185,10 +182,10 @@ def _json_lines(records: Iterator[dict[str, Any]]) -> Iterator[str]:
 def _csv_lines(table: Table) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([_no_formula(name) for name in table.columns])
+    writer.writerow([no_formula(name) for name in table.columns])
     for row in table.rows:
         yield _drain(buffer)
-        writer.writerow([_no_formula(value) if isinstance(value, str) else _text(value) for value in row])
+        writer.writerow([no_formula(value) if isinstance(value, str) else _text(value) for value in row])
     yield _drain(buffer)
 
 
@@ -197,10 +194,6 @@ def _drain(buffer: io.StringIO) -> str:
     buffer.seek(0)
     buffer.truncate()
     return text
-
-
-def _no_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _jsonable(value: Any) -> Any:

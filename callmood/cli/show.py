@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from callmood.cli import layouts
 from callmood.cli.output import (
     Format,
@@ -15,9 +13,11 @@ from callmood.cli.output import (
     write_record,
     write_table,
 )
-from callmood.report import agents, call, calls, escalations, speakers, trajectory, trajectory_peaks, turns
+from callmood.report import Table, agents, calls, speakers, trajectory, trajectory_peaks, turns
+from callmood.report.in_depth import Record, in_depth
+from callmood.report.why import why
 from callmood.results.schema import Connection
-from callmood.text import printable
+from callmood.text import clock, printable, who
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _MAX_BINS = 100
@@ -28,9 +28,8 @@ def show_call(connection: Connection, call_id: str, output: Format) -> None:
     if output is Format.CSV:
         write(turns(connection, call_id), output)
         return
-    (summary,) = call(connection, call_id).records()
-    spoken = list(turns(connection, call_id).records())
-    events = list(escalations(connection, call_id=call_id).records())
+    (found,) = in_depth(connection, [call_id], parts=1)
+    summary, spoken, events = found.summary, found.turns, found.escalations
     if output is Format.JSON:
         write_json(
             {
@@ -39,9 +38,13 @@ def show_call(connection: Connection, call_id: str, output: Format) -> None:
                 "turns": spoken,
                 "trajectory": list(trajectory(connection, call_id).records()),
                 "escalations": events,
+                "moments": found.moments,
+                "why": why(found),
             }
         )
         return
+    emit(f"{printable(sentence)}\n" for sentence in why(found))
+    emit(["\n"])
     write_record(summary, layouts.CALL)
     if spoken:
         emit(["\nTurns\n"])
@@ -50,6 +53,16 @@ def show_call(connection: Connection, call_id: str, output: Format) -> None:
     if events:
         emit(["\nEscalations\n"])
         write_table(events, layouts.ESCALATIONS[3:])
+
+
+def show_why(connection: Connection, call_id: str, output: Format) -> None:
+    """Print why a call was flagged, in two lines."""
+    (found,) = in_depth(connection, [call_id], parts=1)
+    sentences = why(found)
+    if output is Format.TABLE:
+        emit(f"{printable(sentence)}\n" for sentence in sentences)
+    else:
+        write(Table(columns=("call_id", "why", "heard"), rows=iter([(call_id, *sentences)])), output)
 
 
 def show_agent(connection: Connection, agent_id: str, output: Format, *, limit: int | None) -> None:
@@ -67,18 +80,18 @@ def show_agent(connection: Connection, agent_id: str, output: Format, *, limit: 
         write(found, output, layouts.CALLS)
 
 
-def _trajectory_lines(connection: Connection, summary: dict[str, Any]) -> list[str]:
+def _trajectory_lines(connection: Connection, summary: Record) -> list[str]:
     """Each speaker's negativity over the call, as a line of bars with the time below."""
     speaker_column = 14
     # No finer than a second, so that windows, half a second apart, leave no gaps.
     bins = max(1, min(int(summary["duration_s"]), _MAX_BINS, terminal_width() - speaker_column))
     bars: dict[str, list[str]] = {}
     for peak in trajectory_peaks(connection, summary["call_id"], bins=bins).records():
-        bar = bars.setdefault(layouts.who(peak), [" "] * bins)
+        bar = bars.setdefault(who(peak), [" "] * bins)
         bar[peak["bin"]] = bar_of(peak["negativity_smooth"])
     if not bars:
         return []
-    end = layouts.clock(summary["duration_s"])
+    end = clock(summary["duration_s"])
     return [
         f"\nNegativity over time ({_LEVELS[0]} none, {_LEVELS[-1]} certain)\n",
         *(

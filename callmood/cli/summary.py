@@ -29,27 +29,27 @@ def outcome(summary: RunSummary) -> list[str]:
     """What was done, left out and kept."""
     sentences = []
     if summary.skipped:
-        sentences.append(f"skipped {_count(summary.skipped, 'file')} without audio")
+        sentences.append(f"skipped {counted(summary.skipped, 'file')} without audio")
     if summary.duplicates:
-        sentences.append(f"left out {_count(summary.duplicates, 'file')} with the content of another")
+        sentences.append(f"left out {counted(summary.duplicates, 'file')} with the content of another")
     if summary.other_settings:
         sentences.append(
-            f"{_count(summary.other_settings, 'recording')} had been analyzed with other settings or another "
+            f"{counted(summary.other_settings, 'recording')} had been analyzed with other settings or another "
             "model and stayed as they were; --stale analyzes them again"
         )
     if summary.left:
         why = "asked to end" if summary.asked_to_end else "--max-runtime is over"
-        sentences.append(f"{why}: {_count(summary.left, 'recording')} left for the next run")
+        sentences.append(f"{why}: {counted(summary.left, 'recording')} left for the next run")
     if summary.analyzed:
         known = f"; {summary.already_known} already known" if summary.already_known else ""
         cut = f", {len(summary.truncated)} truncated" if summary.truncated else ""
         sentences += [
             _WHOSE[summary.emotion_for],
-            f"analyzed {_count(summary.analyzed, 'recording')} ({_length(summary.audio_s)}) "
+            f"analyzed {counted(summary.analyzed, 'recording')} ({_length(summary.audio_s)}) "
             f"in {summary.wall_s:.0f} s; {len(summary.failures)} failed{cut}{known}",
         ]
     elif summary.already_known:
-        sentences.append(f"nothing new: {_count(summary.already_known, 'recording')} already known")
+        sentences.append(f"nothing new: {counted(summary.already_known, 'recording')} already known")
     else:
         sentences.append("no recordings found")
     return sentences
@@ -111,7 +111,7 @@ def _more(count: int, advice: str) -> list[str]:
     return [f"and {count - SHOWN} more; {advice}"] if count > SHOWN else []
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

@@ -78,11 +78,6 @@ def escalations(
     )
 
 
-def call(connection: Connection, call_id: str) -> Table:
-    """The row of `call_summary` for one call."""
-    return _select(connection, "SELECT * FROM call_summary WHERE call_id = $call_id", call_id=call_id)
-
-
 def speakers(connection: Connection, call_id: str) -> Table:
     """`speaker_summary` of one call."""
     return _select(
@@ -175,6 +170,119 @@ def find_call(connection: Connection, name: str) -> str:
     raise UsageError(
         f"There is no call {name!r}; the nearest are {_listed(near)}, and `callmood report` lists all."
     )
+
+
+def overview(connection: Connection) -> Table:
+    """The one row of `overview`."""
+    return _select(connection, "SELECT * FROM overview")
+
+
+def outcomes(connection: Connection) -> Table:
+    """`outcomes`, the most frequent status first."""
+    return _select(connection, "SELECT * FROM outcomes ORDER BY calls DESC, status")
+
+
+def provenance(connection: Connection) -> Table:
+    """`provenance`, that of the most calls first."""
+    return _select(connection, "SELECT * FROM provenance ORDER BY calls DESC, last_analyzed_at DESC")
+
+
+def calls_without_result(connection: Connection, *, limit: int) -> Table:
+    """call_id, path, status and error of calls that failed, the last first."""
+    return _select(
+        connection,
+        """
+        SELECT call_id, path, status, error FROM calls
+        WHERE status NOT IN ('ok', 'no_speech') ORDER BY analyzed_at DESC, call_id LIMIT $limit
+        """,
+        limit=limit,
+    )
+
+
+def highest_escalations(connection: Connection, *, limit: int) -> Table:
+    """The highest of the escalations that `call_summary` counts: all but those of speakers known as agents."""
+    return _select(
+        connection,
+        """
+        SELECT * FROM escalations WHERE role IS DISTINCT FROM 'agent'
+        ORDER BY height DESC, call_id, onset_s LIMIT $limit
+        """,
+        limit=limit,
+    )
+
+
+def summaries(connection: Connection, call_ids: Sequence[str]) -> Table:
+    """The rows of `call_summary` for some calls."""
+    return _of_calls(connection, "SELECT * FROM call_summary WHERE {these}", call_ids)
+
+
+def turns_of(connection: Connection, call_ids: Sequence[str]) -> Table:
+    """`turns` of some calls, in the order of time in each."""
+    return _of_calls(connection, "SELECT * FROM turns WHERE {these} ORDER BY call_id, turn_index", call_ids)
+
+
+def escalations_of(connection: Connection, call_ids: Sequence[str]) -> Table:
+    """`escalations` of some calls, the highest first in each."""
+    return _of_calls(
+        connection,
+        "SELECT * FROM escalations WHERE {these} ORDER BY call_id, height DESC, onset_s",
+        call_ids,
+    )
+
+
+def points(connection: Connection, call_ids: Sequence[str], *, parts: int) -> Table:
+    """Of each turn of some calls, the row of `trajectory` with the highest `negativity_smooth` in each of
+    `parts` equal parts of the call; by call, speaker and time.
+
+    Columns: call_id, speaker, role, turn_index, t_s, negativity_smooth.
+    """
+    return _of_calls(
+        connection,
+        """
+        SELECT call_id, t.speaker, t.role, t.turn_index, arg_max(t.t_s, t.negativity_smooth) AS t_s,
+               max(t.negativity_smooth) AS negativity_smooth
+        FROM trajectory AS t JOIN calls AS c USING (call_id)
+        WHERE {these}
+        GROUP BY call_id, t.speaker, t.role, t.turn_index, floor(t.t_s / c.duration_s * $parts)
+        ORDER BY call_id, t.speaker, t_s
+        """,
+        call_ids,
+        parts=parts,
+    )
+
+
+def turns_to_export(connection: Connection, call_ids: Sequence[str] | None) -> Table:
+    """`turns` of some calls (None: all), with path, legs and duration_s of each turn's call; by call_id."""
+    return _of_calls(
+        connection,
+        """
+        SELECT turns.*, path, legs, duration_s FROM turns JOIN calls USING (call_id)
+        WHERE {these} ORDER BY call_id, turn_index
+        """,
+        call_ids,
+    )
+
+
+def escalations_to_export(connection: Connection, call_ids: Sequence[str] | None) -> Table:
+    """`escalations` of some calls (None: all), in the order of time in each."""
+    return _of_calls(
+        connection, "SELECT * FROM escalations WHERE {these} ORDER BY call_id, onset_s", call_ids
+    )
+
+
+def moments(connection: Connection, call_ids: Sequence[str]) -> Table:
+    """`moments` of some calls, in the order of time in each."""
+    return _of_calls(
+        connection, "SELECT * FROM moments WHERE {these} ORDER BY call_id, start_s, why", call_ids
+    )
+
+
+def _of_calls(connection: Connection, sql: str, call_ids: Sequence[str] | None, **arguments: Any) -> Table:
+    if call_ids is None:
+        return _select(connection, sql.format(these="true"), **arguments)
+    # Not `IN`, which is a join: this filters before the views group.
+    these = "list_contains(CAST($call_ids AS VARCHAR[]), call_id)"
+    return _select(connection, sql.format(these=these), call_ids=list(call_ids), **arguments)
 
 
 def run_sql(connection: Connection, sql: str) -> Table:

@@ -33,6 +33,13 @@ RELATIONS: dict[str, str] = {
     "mood_components": "What speaker_mood is made of, as the call was written; query the view.",
     "speaker_components": "What speaker_conversation is made of, as the call was written; query the view.",
     "call_components": "What call_conversation is made of, as the call was written; query the view.",
+    "overview": "Exactly one row: all calls of the database. Moods and escalations are those of call_summary.",
+    "outcomes": "One row per status that calls have.",
+    "provenance": "How the calls' results were made: one row per setting, version, models and diarizer.",
+    "moments": (
+        "What to listen to: one row per escalation, from 2 s before its onset to 3 s after its peak, and one for "
+        "the worst moment of each call, where it is in none of them."
+    ),
 }
 
 COLUMNS: dict[str, str] = {
@@ -183,6 +190,16 @@ COLUMNS: dict[str, str] = {
     },
     **{f"level_third_{n}_s": "Seconds of those turns." for n in (1, 3)},
     "told_apart_s": "Seconds without speech that were told apart as silence, tone, music or noise.",
+    "calls_failed": "Number of calls without a result: those with a status other than ok and no_speech.",
+    "agents": "Number of agents that calls name.",
+    "first_started_at": "When the earliest of the calls began.",
+    "last_started_at": "When the latest of the calls began.",
+    "error_example": "One of the sentences that say why.",
+    "runs": "Number of runs.",
+    "first_analyzed_at": "When the first of these rows was written.",
+    "last_analyzed_at": "When the last of these rows was written.",
+    "why": "What makes the moment worth hearing: escalation, or worst moment (worst_s of call_summary).",
+    "strength": "Height of the escalation, or negativity of the worst moment; 0 to 1.",
     **{f"p_{name}": f"Probability of {name}, 0 to 1." for name in EMOTIONS},
 }
 """A name means the same wherever it stands."""

@@ -27,6 +27,11 @@ def half_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.half")
 
 
+def log_path(database: Path) -> Path:
+    """Where DuckDB keeps what was committed to a database and is not in its file yet."""
+    return database.with_name(f"{database.name}.wal")
+
+
 def copy_open(source: BinaryIO, target: Path) -> None:
     """Copy a file through a descriptor that stays open, and put the copy in its place in one step.
 

@@ -43,24 +43,34 @@ def connect(database: str | Path) -> Connection:
         if not snapshot.is_file():
             raise
         connection = open_database(snapshot, read_only=True)
-        made = datetime.fromtimestamp(snapshot.stat().st_mtime, UTC).isoformat(timespec="seconds")
-        warnings.warn(
-            f"{path} is being written to; this is its snapshot of {made}.", SnapshotWarning, stacklevel=2
-        )
+        warnings.warn(snapshot_warning(path), stacklevel=2)
         path = snapshot
-    version = schema_version(connection)
-    if version == 0:
+    try:
+        check_current(path, connection)
+    except DatabaseError:
         connection.close()
-        raise DatabaseError(f"{path}: not a callmood database; name another one with --db.")
-    check_not_newer(path, version)
-    if version < len(MIGRATIONS):
-        connection.close()
-        raise DatabaseError(
-            f"{path}: made by an older version of callmood; run `callmood analyze` once to bring it up to date."
-        )
+        raise
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+def snapshot_warning(database: Path) -> SnapshotWarning:
+    """What to tell a reader who is given a database's snapshot in its place."""
+    made = datetime.fromtimestamp(snapshot_path(database).stat().st_mtime, UTC).isoformat(timespec="seconds")
+    return SnapshotWarning(f"{database} is being written to; this is its snapshot of {made}.")
+
+
+def check_current(path: Path, connection: Connection) -> None:
+    """Refuse a database that is not this program's, or of another version's schema."""
+    version = schema_version(connection)
+    if version == 0:
+        raise DatabaseError(f"{path}: not a callmood database; name another one with --db.")
+    check_not_newer(path, version)
+    if version < len(MIGRATIONS):
+        raise DatabaseError(
+            f"{path}: made by an older version of callmood; run `callmood analyze` once to bring it up to date."
+        )
 
 
 def check_not_newer(path: Path, version: int) -> None:
