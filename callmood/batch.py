@@ -59,16 +59,16 @@ def run_batch(
         run = _describe_run(settings, pseudonyms)
         now = (run.settings_hash, run.model_hash)
         known_by_id = {call.call_id: call for call in known}
-        purged = set() if include_purged else purged_calls(discovery.recordings, known, store.purged_contents())
+        purged = (
+            set() if include_purged else purged_calls(discovery.recordings, known, store.purged_contents())
+        )
         at_hand = [recording for recording in discovery.recordings if recording.call_id not in purged]
         found, left_alone, warnings = set_aside(at_hand, known)
         recordings = [
             with_known_metadata(recording, known_by_id.get(recording.call_id)) for recording in found
         ]
         roles_count = settings.emotion_for != "everyone"
-        same = [
-            r for r in recordings if is_known(r, known_by_id.get(r.call_id), roles_count=roles_count)
-        ]
+        same = [r for r in recordings if is_known(r, known_by_id.get(r.call_id), roles_count=roles_count)]
         old = {r.call_id for r in same if made_by(known_by_id[r.call_id]) != now}
         unchanged = [r for r in same if not force and not (stale and r.call_id in old)]
         kept = {recording.call_id for recording in unchanged}
@@ -166,7 +166,9 @@ def _opened(settings: Settings, pseudonyms: Pseudonyms | None, *, create: bool =
         raise DatabaseError(
             f"{database}: no such database; run `callmood analyze` first, or name it with --db."
         )
-    store = Store(database, wait_s=settings.wait, path_key=path_text if pseudonyms is None else pseudonyms.path)
+    store = Store(
+        database, wait_s=settings.wait, path_key=path_text if pseudonyms is None else pseudonyms.path
+    )
     try:
         store.check_pseudonyms(None if pseudonyms is None else pseudonyms.check)
     except BaseException:
@@ -195,9 +197,7 @@ def _carry_out(
     store.update_metadata(plan.unchanged)
     snapshots.publish()
     writing = looks.unsettled([leg.path for r in plan.todo for leg in r.legs], now_s=time.time())
-    todo = store.with_linked_agents(
-        [r for r in plan.todo if not any(leg.path in writing for leg in r.legs)]
-    )
+    todo = store.with_linked_agents([r for r in plan.todo if not any(leg.path in writing for leg in r.legs)])
     unsettled = [r for r in plan.todo if any(leg.path in writing for leg in r.legs)]
     failures: list[CallResult] = []
     truncated: list[CallResult] = []

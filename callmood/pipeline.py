@@ -133,7 +133,9 @@ def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
 
 
 def _failed(recording: Recording, stage: str, error: Exception) -> CallResult:
-    sentence = f"{recording.name}: {stage} failed ({type(error).__name__}: {printable(error)}); please report this."
+    sentence = (
+        f"{recording.name}: {stage} failed ({type(error).__name__}: {printable(error)}); please report this."
+    )
     return CallResult(recording=recording, status="failed", error=sentence)
 
 

@@ -85,7 +85,7 @@ class Pseudonyms:
         """The pseudonym of an id.
 
         >>> Pseudonyms(b"not a secret key").of("agent", "susan")
-        '3d2f5fd1ca64c2ba3a57'
+        'e250b5b5b5f18dcf04d0'
         """
         return self._digest(kind, value)[:_DIGITS]
 
@@ -93,7 +93,7 @@ class Pseudonyms:
         """A path, each part of it replaced but for the extension of a recording.
 
         >>> Pseudonyms(b"not a secret key").path(Path("/calls/susan.wav"))
-        '/a3b8ff5e7fe3b0bb0b65/ea8d0a8d6a0d1a3ab6f7.wav'
+        '/6d008ea7b2b9ee068a0d/c92aa0714143dbe8aebc.wav'
         """
         return "/".join(["", *(self._part(part) for part in path.absolute().parts[1:])])
 

@@ -27,9 +27,7 @@ class Roles:
     """Probability in [0, 1] that they are right."""
 
 
-def roles_of(
-    turns: tuple[Turn, ...], *, recording: Recording, channels: int, guess: bool = False
-) -> Roles:
+def roles_of(turns: tuple[Turn, ...], *, recording: Recording, channels: int, guess: bool = False) -> Roles:
     """Roles from the first of these that tells them: the agent's channel, metadata, the agent's voice, a guess.
 
     Parameters

@@ -121,9 +121,7 @@ def test_retry_finds_the_recordings_that_the_aliases_stand_for(
 ) -> None:
     private()
     options = {"db": str(tmp_path / "left" / "x.duckdb"), "jobs": 1}
-    summary = callmood.retry(
-        unreadable=True, pseudonymize=True, pseudonym_key_file=str(key_file), **options
-    )
+    summary = callmood.retry(unreadable=True, pseudonymize=True, pseudonym_key_file=str(key_file), **options)
 
     assert (summary.found, summary.analyzed) == (1, 1)
     assert summary.warnings == ()
@@ -147,9 +145,7 @@ def test_a_database_does_not_mix_ids_in_clear_pseudonyms_and_other_keys(
 def test_a_customer_is_purged_by_the_id_in_clear(private: Analyze, key_file: Path, tmp_path: Path) -> None:
     private()
     database = str(tmp_path / "left" / "x.duckdb")
-    callmood.purge(
-        customer="C-jane-doe", db=database, pseudonymize=True, pseudonym_key_file=str(key_file)
-    )
+    callmood.purge(customer="C-jane-doe", db=database, pseudonymize=True, pseudonym_key_file=str(key_file))
 
     with connect(database) as connection:
         criterion, calls = connection.execute("SELECT criterion, calls FROM purges").fetchone()
@@ -161,7 +157,11 @@ def test_a_customer_is_purged_by_the_id_in_clear(private: Analyze, key_file: Pat
     ("settings", "environment", "said"),
     [
         ({}, {}, "--pseudonymize needs a key; name its file with --pseudonym-key-file or set CALLMOOD_PSEU"),
-        ({"pseudonym_key_file": "/nowhere/key"}, {}, "/nowhere/key: the key of --pseudonymize cannot be read"),
+        (
+            {"pseudonym_key_file": "/nowhere/key"},
+            {},
+            "/nowhere/key: the key of --pseudonymize cannot be read",
+        ),
         ({}, {"CALLMOOD_PSEUDONYM_KEY": "short"}, "has 5 bytes; give it 16 or more"),
     ],
 )

@@ -306,7 +306,9 @@ def purge(
     ] = None,
     reason: Annotated[
         str | None,
-        typer.Option("--reason", metavar="TEXT", help="Kept with the record of the purge; name nobody in it."),
+        typer.Option(
+            "--reason", metavar="TEXT", help="Kept with the record of the purge; name nobody in it."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the calls.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, on a terminal.")] = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -52,8 +52,6 @@ class Scores:
 @dataclass(frozen=True)
 class _Piece:
     turn: int
-    start: int
-    """First frame of the piece, from the first frame of the turn with its margin."""
     frames: Floats
     spans: NDArray[np.int64]
     """Row 0 is the piece itself, the others are its windows."""
@@ -69,7 +67,7 @@ def score_turns(
     *,
     wanted: Callable[[Turn], bool],
 ) -> Scores:
-    """Score the turns that are wanted and long enough; the model never sees the others.
+    """Score the turns that are wanted and long enough; the model never hears the others.
 
     Parameters
     ----------
@@ -85,8 +83,18 @@ def score_turns(
     every `HOP_S` from the turn's start as long as they fit; a turn shorter than a window is one window. A
     turn's probabilities are those of the whole turn pooled at once (turns over a minute: the mean over their
     minutes, weighted by length).
+
+    Where an unwanted turn of the same channel overlaps a wanted one or its margins, that stretch is left out, along
+    with every frame that reaches into it; the parts that are left are treated like the minutes of a long turn.
     """
     front_end = model.front_end
+    edge_s = front_end.n_fft / 2 / front_end.rate_hz
+    # As far as a frame may not be centred without holding a part of them.
+    unwanted = [
+        replace(turn, start_s=turn.start_s - edge_s, end_s=turn.end_s + edge_s)
+        for turn in turns
+        if not wanted(turn)
+    ]
     pieces: list[_Piece] = []
     for speaker in sorted({turn.speaker for turn in turns}):
         chosen = [
@@ -96,11 +104,17 @@ def score_turns(
         ]
         if not chosen:
             continue
-        heard = {index: _heard_frames(index, turns, mfcc, front_end) for index in chosen}
-        reference = np.concatenate([frames for frames, _ in heard.values()])
-        for index, (frames, lead) in heard.items():
-            pieces += _pieces(index, turns[index], normalize(frames, reference), lead, front_end)
-    pieces.sort(key=lambda piece: (piece.turn, piece.start))
+        heard = []
+        for index in chosen:
+            others = [turn for i, turn in enumerate(turns) if i != index and wanted(turn)] + unwanted
+            for part in _free_parts(turns[index], unwanted):
+                heard.append((index, part, *_heard_frames(part, others, mfcc, front_end)))
+        if not heard:
+            continue
+        reference = np.concatenate([frames for _, _, frames, _ in heard])
+        for index, part, frames, lead in heard:
+            pieces += _pieces(index, part, normalize(frames, reference), lead, front_end)
+    pieces.sort(key=lambda piece: piece.turn)
     probabilities = model.probabilities([piece.frames for piece in pieces], [piece.spans for piece in pieces])
 
     turn_rows = np.full((len(turns), len(EMOTIONS)), np.nan, dtype=np.float32)
@@ -124,12 +138,22 @@ def score_turns(
     )
 
 
+def _free_parts(turn: Turn, unwanted: Sequence[Turn]) -> list[Turn]:
+    """The parts of a turn that no unwanted turn of its channel overlaps, those too short to score left out."""
+    parts, from_s = [], turn.start_s
+    for other in sorted(unwanted, key=lambda other: other.start_s):
+        if other.channel == turn.channel and other.end_s > from_s and other.start_s < turn.end_s:
+            parts.append(replace(turn, start_s=from_s, end_s=other.start_s))
+            from_s = other.end_s
+    parts.append(replace(turn, start_s=from_s))
+    return [part for part in parts if part.duration_s >= MIN_TURN_S]
+
+
 def _heard_frames(
-    index: int, turns: Sequence[Turn], mfcc: Mapping[int, Floats], front_end: FrontEnd
+    turn: Turn, others: Sequence[Turn], mfcc: Mapping[int, Floats], front_end: FrontEnd
 ) -> tuple[Floats, int]:
     """Frames of a turn with its margins, and how many of them come before the turn."""
-    turn = turns[index]
-    others = [other for i, other in enumerate(turns) if i != index and other.channel == turn.channel]
+    others = [other for other in others if other.channel == turn.channel]
     before_s = max((other.end_s for other in others if other.start_s <= turn.start_s), default=0.0)
     after_s = min((other.start_s for other in others if other.start_s > turn.start_s), default=np.inf)
     from_s = max(turn.start_s - MARGIN_S, min(before_s, turn.start_s))
@@ -158,7 +182,6 @@ def _pieces(index: int, turn: Turn, frames: Floats, lead: int, front_end: FrontE
         pieces.append(
             _Piece(
                 turn=index,
-                start=piece_start,
                 frames=frames[piece_start:run_end],
                 spans=np.concatenate([[[0, piece_end - piece_start]], spans - piece_start]).astype(np.int64),
                 window_s=np.minimum(turn.start_s + (spans - lead) / rate, turn.end_s),
