@@ -11,6 +11,7 @@ from callmood.settings import load_settings
 
 if TYPE_CHECKING:
     from callmood.emotion.utterance import Utterance
+    from callmood.purging import PurgeSummary
     from callmood.results.schema import Connection
     from callmood.stopping import Stopping
     from callmood.types import Diarization, Floats
@@ -21,6 +22,7 @@ def analyze(
     *paths: str | Path,
     force: bool = False,
     stale: bool = False,
+    include_purged: bool = False,
     progress: Callable[[Progress], None] | None = None,
     stopping: Stopping | None = None,
     **settings: Any,
@@ -35,6 +37,8 @@ def analyze(
         Analyze known recordings again.
     stale
         Analyze those known recordings again that were analyzed with other settings or another model.
+    include_purged
+        Analyze recordings too that were purged.
     progress
         Called in this process after each recording.
     stopping
@@ -62,6 +66,7 @@ def analyze(
             effective,
             force=force,
             stale=stale,
+            include_purged=include_purged,
             progress=monitor.progress(progress),
             stopping=stopping,
         )
@@ -105,6 +110,47 @@ def retry(
         )
         monitor.finished(summary)
     return summary
+
+
+def purge(
+    *,
+    older_than: str | None = None,
+    call: str | None = None,
+    customer: str | None = None,
+    agent: str | None = None,
+    reason: str | None = None,
+    dry_run: bool = False,
+    **settings: Any,
+) -> PurgeSummary:
+    """Remove calls and all that callmood made of them from a results database, for good; docs/privacy.md says more.
+
+    Parameters
+    ----------
+    older_than
+        An age such as "90d", "12w" or "36h", of the call's start or, where that is not known, of its analysis.
+    call, customer, agent
+        A whole id. Calls must meet all that is given; one criterion is needed.
+    reason
+        Kept with the record of the purge.
+    dry_run
+        Only tell which calls would be purged.
+    settings
+        Fields of `callmood.settings.Settings`, such as `db="calls.duckdb"`.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do.
+    """
+    from datetime import UTC, datetime
+
+    from callmood.purging import Criteria, list_purgeable, purge_calls
+
+    criteria = Criteria(older_than=older_than, call=call, customer=customer, agent=agent)
+    effective, now = load_settings(settings).settings, datetime.now(UTC)
+    if dry_run:
+        return list_purgeable(effective, criteria, now=now)
+    return purge_calls(effective, criteria, now=now, reason=reason)
 
 
 def connect(db: str | Path | None = None) -> Connection:

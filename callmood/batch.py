@@ -16,6 +16,7 @@ from callmood.discover.identity import fingerprint
 from callmood.discover.settled import Looks
 from callmood.errors import DatabaseError, RefusedValueError, StoppedError
 from callmood.model_files import NEEDED, models_hash, verified
+from callmood.pseudonyms import Pseudonyms
 from callmood.results.holder import holder_path, user_name
 from callmood.results.publish import backup_path, snapshot_path
 from callmood.results.schema import MIGRATIONS
@@ -24,7 +25,7 @@ from callmood.run import Progress, RunSummary, Truncation
 from callmood.settings import Settings
 from callmood.stopping import Stopping
 from callmood.text import path_text, printable
-from callmood.types import CallMetadata, CallResult, KnownCall, Recording
+from callmood.types import CallMetadata, CallResult, KnownCall, Leg, Recording
 from callmood.workers import results
 
 
@@ -34,13 +35,15 @@ def run_batch(
     *,
     force: bool,
     stale: bool = False,
+    include_purged: bool = False,
     progress: Callable[[Progress], None] | None = None,
     stopping: Stopping,
 ) -> RunSummary:
     """Analyze what is new below `paths` into the database that the settings name; see `callmood.analyze`."""
     # Before the database is made, so that a mistyped name leaves nothing behind.
     check_inputs(paths)
-    with _opened(settings, stopping) as store:
+    pseudonyms = Pseudonyms.of_settings(settings)
+    with _opened(settings, pseudonyms, stopping) as store:
         known = store.known_calls()
         looks = Looks(until_stopped(stopping, store.content_hash))
         discovery = discover(
@@ -51,15 +54,21 @@ def run_batch(
             content_hash=looks.hash,
             known=known,
             exclude=own_files(settings),
+            pseudonyms=pseudonyms,
         )
-        run = _describe_run(settings)
+        run = _describe_run(settings, pseudonyms)
         now = (run.settings_hash, run.model_hash)
         known_by_id = {call.call_id: call for call in known}
-        found, left_alone, warnings = set_aside(discovery.recordings, known)
+        purged = (
+            set() if include_purged else purged_calls(discovery.recordings, known, store.purged_contents())
+        )
+        at_hand = [recording for recording in discovery.recordings if recording.call_id not in purged]
+        found, left_alone, warnings = set_aside(at_hand, known)
         recordings = [
             with_known_metadata(recording, known_by_id.get(recording.call_id)) for recording in found
         ]
-        same = [r for r in recordings if is_known(r, known_by_id.get(r.call_id))]
+        roles_count = settings.emotion_for != "everyone"
+        same = [r for r in recordings if is_known(r, known_by_id.get(r.call_id), roles_count=roles_count)]
         old = {r.call_id for r in same if made_by(known_by_id[r.call_id]) != now}
         unchanged = [r for r in same if not force and not (stale and r.call_id in old)]
         kept = {recording.call_id for recording in unchanged}
@@ -73,9 +82,19 @@ def run_batch(
             other_settings=len(old & kept),
             skipped=len(discovery.skipped),
             duplicates=len(discovery.duplicates),
+            purged=len(purged),
             warnings=(*discovery.warnings, *warnings),
         )
-        return _carry_out(plan, store, run, settings, looks=looks, progress=progress, stopping=stopping)
+        return _carry_out(
+            plan,
+            store,
+            run,
+            settings,
+            looks=looks,
+            pseudonyms=pseudonyms,
+            progress=progress,
+            stopping=stopping,
+        )
 
 
 def retry_batch(
@@ -86,15 +105,25 @@ def retry_batch(
     stopping: Stopping,
 ) -> RunSummary:
     """Analyze the known calls with one of `statuses` once more; see `callmood.retry`."""
-    with _opened(settings, stopping, create=False) as store:
+    pseudonyms = Pseudonyms.of_settings(settings)
+    with _opened(settings, pseudonyms, stopping, create=False) as store:
         looks = Looks(until_stopped(stopping, store.content_hash))
         chosen = [call for call in store.known_calls() if call.status in statuses]
-        todo, warnings = as_before(chosen, looks.hash)
+        todo, warnings = as_before(chosen, looks.hash, pseudonyms)
         plan = Plan(
             todo=todo, found=len(chosen), already_known=len(chosen) - len(todo), warnings=tuple(warnings)
         )
-        run = _describe_run(settings)
-        return _carry_out(plan, store, run, settings, looks=looks, progress=progress, stopping=stopping)
+        run = _describe_run(settings, pseudonyms)
+        return _carry_out(
+            plan,
+            store,
+            run,
+            settings,
+            looks=looks,
+            pseudonyms=pseudonyms,
+            progress=progress,
+            stopping=stopping,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +140,7 @@ class Plan:
     other_settings: int = 0
     skipped: int = 0
     duplicates: int = 0
+    purged: int = 0
     warnings: tuple[str, ...] = ()
 
 
@@ -142,7 +172,9 @@ def until_stopped(stopping: Stopping, content_hash: Callable[[Path], str]) -> Ca
     return content_hash_or_stop
 
 
-def _opened(settings: Settings, stopping: Stopping, *, create: bool = True) -> Store:
+def _opened(
+    settings: Settings, pseudonyms: Pseudonyms | None, stopping: Stopping, *, create: bool = True
+) -> Store:
     for name in NEEDED:
         verified(name, settings.models)
     database = Path(settings.db)
@@ -150,7 +182,18 @@ def _opened(settings: Settings, stopping: Stopping, *, create: bool = True) -> S
         raise DatabaseError(
             f"{database}: no such database; run `callmood analyze` first, or name it with --db."
         )
-    return Store(database, wait_s=settings.wait, give_up=lambda: stopping.due)
+    store = Store(
+        database,
+        wait_s=settings.wait,
+        give_up=lambda: stopping.due,
+        path_key=path_text if pseudonyms is None else pseudonyms.path,
+    )
+    try:
+        store.check_pseudonyms(None if pseudonyms is None else pseudonyms.check)
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def _carry_out(
@@ -160,6 +203,7 @@ def _carry_out(
     settings: Settings,
     *,
     looks: Looks,
+    pseudonyms: Pseudonyms | None,
     progress: Callable[[Progress], None] | None,
     stopping: Stopping,
 ) -> RunSummary:
@@ -171,13 +215,15 @@ def _carry_out(
     store.update_metadata(plan.unchanged)
     snapshots.publish()
     writing = looks.unsettled([leg.path for r in plan.todo for leg in r.legs], now_s=time.time())
-    todo = [r for r in plan.todo if not any(leg.path in writing for leg in r.legs)]
+    todo = store.with_linked_agents([r for r in plan.todo if not any(leg.path in writing for leg in r.legs)])
     unsettled = [r for r in plan.todo if any(leg.path in writing for leg in r.legs)]
     failures: list[CallResult] = []
     truncated: list[Truncation] = []
     audio_s, done, came = 0.0, 0, 0
     for result in results(todo, settings, stopping=stopping):
         came += 1
+        if pseudonyms is not None:
+            result = pseudonyms.result(result)
         if any(looks.changed(leg.path) for leg in result.recording.legs):
             unsettled.append(result.recording)
             continue
@@ -196,7 +242,7 @@ def _carry_out(
             progress(Progress(done=done, total=len(todo), audio_s=audio_s, result=result))
     if unsettled:
         warnings.append(
-            f"{printable(unsettled[0].path)}{_and_more(len(unsettled) - 1)}: still being written, so left for "
+            f"{unsettled[0].name}{_and_more(len(unsettled) - 1)}: still being written, so left for "
             "the next run."
         )
     store.finish_run(
@@ -217,6 +263,7 @@ def _carry_out(
         truncated=tuple(truncated),
         skipped=plan.skipped,
         duplicates=plan.duplicates,
+        purged=plan.purged,
         other_settings=plan.other_settings,
         warnings=tuple(warnings),
         audio_s=audio_s,
@@ -287,20 +334,23 @@ def made_by(call: KnownCall) -> tuple[str, str]:
 
 
 def as_before(
-    calls: Iterable[KnownCall], content_hash: Callable[[Path], str]
+    calls: Iterable[KnownCall],
+    content_hash: Callable[[Path], str],
+    pseudonyms: Pseudonyms | None = None,
 ) -> tuple[list[Recording], list[str]]:
     """The recordings of known calls whose files are where and what they were, and a warning for each other."""
     recordings, warnings = [], []
     for call in calls:
+        legs = call.legs if pseudonyms is None else tuple(found_leg(leg, pseudonyms) for leg in call.legs)
         try:
-            hashes = [fingerprint(leg.path, content_hash) for leg in call.legs]
+            hashes = [fingerprint(leg.path, content_hash, alias=leg.alias) for leg in legs]
         except OSError:
             hashes = []
-        if hashes == [leg.content_hash for leg in call.legs]:
+        if hashes == [leg.content_hash for leg in legs]:
             recordings.append(
                 Recording(
                     call_id=call.call_id,
-                    legs=call.legs,
+                    legs=legs,
                     content_hash=call.content_hash,
                     metadata=call.metadata,
                 )
@@ -311,6 +361,25 @@ def as_before(
                 "finds it wherever it lies."
             )
     return recordings, warnings
+
+
+def found_leg(leg: Leg, pseudonyms: Pseudonyms) -> Leg:
+    """A leg of a database of pseudonyms, with the path that its alias stands for where there is one."""
+    alias = str(leg.path)
+    return replace(leg, path=pseudonyms.find(alias) or leg.path, alias=alias)
+
+
+def purged_calls(
+    recordings: Sequence[Recording], known: Sequence[KnownCall], purged: Collection[str]
+) -> set[str]:
+    """Ids of the recordings of `purged` contents, which stay away though their files are still there."""
+    kept = {call.content_hash for call in known}
+    return {
+        recording.call_id
+        for recording in recordings
+        if recording.content_hash not in kept
+        and not {recording.content_hash, *(leg.content_hash for leg in recording.legs)}.isdisjoint(purged)
+    }
 
 
 def set_aside(
@@ -329,10 +398,10 @@ def set_aside(
         leg = recording.legs[0]
         if len(recording.legs) == 1 and leg.content_hash in leg_contents:
             left_alone += 1
-        elif not leg.has_content and path_text(leg.path) in readable_before:
+        elif not leg.has_content and leg.kept_path in readable_before:
             left_alone += 1
             warnings.append(
-                f"{printable(leg.path)}: cannot be read now; what is known of it stays, see to the file."
+                f"{recording.name}: cannot be read now; what is known of it stays, see to the file."
             )
         else:
             found.append(recording)
@@ -363,10 +432,14 @@ def with_known_metadata(recording: Recording, call: KnownCall | None) -> Recordi
     return replace(recording, legs=legs, metadata=replace(call.metadata, **told))
 
 
-def is_known(recording: Recording, call: KnownCall | None) -> bool:
-    """Whether a call of the same content was analyzed before, with the same roles."""
+def is_known(recording: Recording, call: KnownCall | None, *, roles_count: bool = False) -> bool:
+    """Whether a call of the same content was analyzed before, with the same roles.
+
+    `roles_count`: whether emotions are inferred by roles, so that those found since make a difference.
+    """
     return (
         call is not None
+        and not (roles_count and call.rescore)
         and call.content_hash == recording.content_hash
         and call.metadata.agent_channel == recording.metadata.agent_channel
         and [leg.role for leg in call.legs] == [leg.role for leg in recording.legs]
@@ -394,8 +467,8 @@ def superseded(
         recording.call_id: [
             call.call_id
             for leg in recording.legs
-            for call in [*by_path.get(path_text(leg.path), []), *gone.get(leg.content_hash, [])]
-            if _named_by_content(call) or (path_text(leg.path), leg.content_hash) == _file(call)
+            for call in [*by_path.get(leg.kept_path, []), *gone.get(leg.content_hash, [])]
+            if _named_by_content(call) or (leg.kept_path, leg.content_hash) == _file(call)
         ]
         for recording in recordings
     }
@@ -410,11 +483,11 @@ def _file(call: KnownCall) -> tuple[str, str]:
 
 
 def _has_news(recording: Recording, call: KnownCall) -> bool:
-    paths = [path_text(leg.path) for leg in recording.legs]
+    paths = [leg.kept_path for leg in recording.legs]
     return (paths, recording.metadata) != ([str(leg.path) for leg in call.legs], call.metadata)
 
 
-def _describe_run(settings: Settings) -> Run:
+def _describe_run(settings: Settings, pseudonyms: Pseudonyms | None) -> Run:
     from callmood import __version__
 
     return Run(
@@ -427,4 +500,5 @@ def _describe_run(settings: Settings) -> Run:
         settings_hash=settings.results_hash(),
         model_hash=models_hash(settings.models),
         emotion_for=settings.emotion_for,
+        pseudonyms=None if pseudonyms is None else pseudonyms.check,
     )

@@ -66,7 +66,7 @@ class Monitor:
             self._write(
                 "recording",
                 call_id=result.recording.call_id,
-                path=str(result.recording.path),
+                path=result.recording.legs[0].kept_path,
                 status=result.status,
                 error=result.error,
                 duration_s=result.analysis.duration_s if result.analysis else None,

@@ -18,6 +18,7 @@ from callmood.diarize.vad import RATE_HZ
 from callmood.emotion.score import ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.features import ChannelFrames
+from callmood.roles import TOLD_CONFIDENCE, Roles, roles_of
 from callmood.settings import Settings
 from callmood.text import printable, truncated
 from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
@@ -31,6 +32,9 @@ class Engines:
     diarizer: Diarizer
     model: ProbabilityModel
     emotion_for: str
+    min_role_confidence: float = 0.0
+    """Least confidence in the roles at which emotions are inferred by them."""
+    guess_roles: bool = False
     escalation: EscalationRule = field(default_factory=EscalationRule)
     rttm: Path | None = None
     """Folder of turns that are taken instead of the diarizer's."""
@@ -52,6 +56,8 @@ def load_engines(settings: Settings) -> Engines:
         diarizer=load_diarizer(settings),
         model=EmotionModel(settings.models),
         emotion_for=settings.emotion_for,
+        min_role_confidence=settings.min_role_confidence,
+        guess_roles=settings.guess_roles,
         escalation=EscalationRule(threshold_s=settings.escalation_threshold),
         rttm=_folder(settings.rttm),
     )
@@ -105,7 +111,7 @@ def _folder(name: str | None) -> Path | None:
 
 def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
     """The outcome for one recording; what is wrong with the recording becomes its status, never an exception."""
-    name = printable(recording.path)
+    name = recording.name
     try:
         audio = decode(recording, rate_hz=engines.model.front_end.rate_hz)
     except RecordingError as error:
@@ -128,7 +134,9 @@ def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
 
 
 def _failed(recording: Recording, stage: str, error: Exception) -> CallResult:
-    sentence = f"{printable(recording.path)}: {stage} failed ({type(error).__name__}: {printable(error)}); please report this."
+    sentence = (
+        f"{recording.name}: {stage} failed ({type(error).__name__}: {printable(error)}); please report this."
+    )
     return CallResult(recording=recording, status="failed", error=sentence)
 
 
@@ -139,10 +147,15 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
         audio = mixed(audio)
     engine, turns, audio = _turns(audio, [leg.path for leg in recording.legs], engines.diarizer, engines.rttm)
     if party is not None:
-        turns = tuple(replace(turn, role=party) for turn in of_one_speaker(turns))
-    elif audio.channels == 2:
-        turns = with_roles(turns, agent_channel=recording.metadata.agent_channel)
-    scores = _score(turns, audio, engines)
+        cast = Roles(
+            turns=tuple(replace(turn, role=party) for turn in of_one_speaker(turns)),
+            source="metadata",
+            confidence=TOLD_CONFIDENCE,
+        )
+    else:
+        cast = roles_of(turns, recording=recording, channels=audio.channels, guess=engines.guess_roles)
+    turns = cast.turns
+    scores = _score(cast, audio, engines)
     windows = _trajectory(scores, turns)
     return Analysis(
         duration_s=audio.duration_s,
@@ -155,24 +168,17 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
         turn_affect=affect_of(scores.turns),
         windows=windows,
         escalations=_escalations(windows, turns, engines.escalation),
+        role_source=cast.source,
+        role_confidence=cast.confidence,
     )
 
 
-def with_roles(turns: tuple[Turn, ...], *, agent_channel: int | None) -> tuple[Turn, ...]:
-    """Turns of two-channel audio with their roles, which stay None where the agent's channel is not known.
+def _score(cast: Roles, audio: Audio, engines: Engines) -> Scores:
+    turns = cast.turns
+    sure = cast.confidence is not None and cast.confidence >= engines.min_role_confidence
 
-    One-channel audio gives no way to tell who is who.
-    """
-    if agent_channel is None:
-        return turns
-    return tuple(
-        replace(turn, role="agent" if turn.channel == agent_channel else "customer") for turn in turns
-    )
-
-
-def _score(turns: tuple[Turn, ...], audio: Audio, engines: Engines) -> Scores:
     def wanted(turn: Turn) -> bool:
-        return engines.emotion_for in ("everyone", turn.role)
+        return engines.emotion_for == "everyone" or (sure and turn.role == engines.emotion_for)
 
     channels = {turn.channel for turn in turns if wanted(turn)}
     front_end = engines.model.front_end

@@ -62,6 +62,8 @@ class RunSummary:
     """Recordings left for the next run because somebody is still writing them."""
     left: int = 0
     """Recordings left for the next run because this one was to end."""
+    purged: int = 0
+    """Recordings left out because they were purged."""
     asked_to_end: bool = False
     """Whether the run was asked to end (SIGTERM), rather than done or out of time."""
 

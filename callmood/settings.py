@@ -24,6 +24,8 @@ DIARIZERS: tuple[str, ...] = ("auto", "channels", "builtin", "pyannote")
 ESCALATION_THRESHOLD = 0.75
 """Default of `Settings.escalation_threshold`, and of the rule in `callmood.trajectory`."""
 
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
 _RESULT = {"decides_results": True}
 """Metadata of the fields whose change would change what a recording's analysis says."""
 
@@ -76,6 +78,44 @@ class Settings:
             **_RESULT,
             "choices": ("everyone", "customer", "agent"),
             "help": "Whose emotions are inferred; the network never runs on anybody else.",
+        },
+    )
+    min_role_confidence: float = field(
+        default=0.9,
+        metadata={
+            **_RESULT,
+            "help": (
+                "Least confidence in who is the agent at which --emotion-for customer or agent relies on it, "
+                "0 to 1; roles that were told have 1."
+            ),
+        },
+    )
+    guess_roles: bool = field(
+        default=False,
+        metadata={
+            **_RESULT,
+            "help": (
+                "Where nothing tells who the agent is, take whoever speaks first for the agent, as in inbound "
+                "calls; confidence 0.6."
+            ),
+        },
+    )
+    pseudonymize: bool = field(
+        default=False,
+        metadata={
+            "help": (
+                "Keep keyed hashes instead of agents, customers, given call ids, paths and further columns; the "
+                "key is in --pseudonym-key-file or the variable CALLMOOD_PSEUDONYM_KEY."
+            )
+        },
+    )
+    pseudonym_key_file: str | None = field(
+        default=None, metadata={"help": "File with the key of --pseudonymize, 16 bytes or more."}
+    )
+    plain_columns: str | None = field(
+        default=None,
+        metadata={
+            "help": "Further columns of the metadata that --pseudonymize leaves as they are, with commas between."
         },
     )
     escalation_threshold: float = field(
@@ -156,6 +196,10 @@ class Settings:
         if not 0 < self.escalation_threshold < math.inf:
             raise UsageError(
                 f"escalation_threshold is {self.escalation_threshold}; it must be a number above 0."
+            )
+        if not 0 <= self.min_role_confidence <= 1:
+            raise UsageError(
+                f"min_role_confidence is {self.min_role_confidence}; it must be a number from 0 to 1."
             )
         if self.jobs < 0:
             raise UsageError(f"jobs is {self.jobs}; it must be 0 (one per core) or more.")
@@ -264,6 +308,10 @@ def _fit(name: str, value: Any, wanted: str, source: str) -> Any:
             return float("" if isinstance(value, bool) else value)
         except (TypeError, ValueError) as error:
             raise UsageError(f"{source}: {name} is {value!r}; it must be a number.") from error
+    if wanted == "bool":
+        if (told := str(value).strip().lower()) not in _BOOLEANS:
+            raise UsageError(f"{source}: {name} is {value!r}; it must be true or false.")
+        return _BOOLEANS[told]
     if isinstance(value, (dict, list)):
         raise UsageError(f"{source}: {name} must be a single value.")
     return str(value)

@@ -11,7 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from callmood.text import path_text, printable
+
 Role = Literal["agent", "customer"]
+RoleSource = Literal["channel", "metadata", "voice", "heuristic"]
 Floats = NDArray[np.float32]
 
 
@@ -38,10 +41,29 @@ class Leg:
     role: Role | None = None
     content_hash: str = ""
     """SHA-256 of the file; `empty:...` or `unreadable:...` where it has no content to read."""
+    alias: str | None = None
+    """What stands for the path wherever it is kept or told, where that is not to be the path itself."""
+
+    @property
+    def kept_path(self) -> str:
+        """The path as the database holds it."""
+        return path_text(self.path) if self.alias is None else self.alias
 
     @property
     def has_content(self) -> bool:
         return ":" not in self.content_hash
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkedAgent:
+    """Which speaker of a call is the agent by voice, as `callmood link-agents` found it."""
+
+    agent_id: str
+    """Of the calls whose voices were compared."""
+    confidence: float
+    """Probability in [0, 1] that it is the right speaker."""
+    spans: tuple[tuple[float, float], ...]
+    """Start and end of that speaker's turns, in seconds: a later analysis may number the speakers otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +74,17 @@ class Recording:
     legs: tuple[Leg, ...]
     content_hash: str
     metadata: CallMetadata = CallMetadata()
+    linked: LinkedAgent | None = None
 
     @property
     def path(self) -> Path:
-        """The (first) file, which names the call in messages."""
+        """The (first) file."""
         return self.legs[0].path
+
+    @property
+    def name(self) -> str:
+        """What names the call in messages: its (first) file, or what stands for it."""
+        return printable(self.legs[0].alias or self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +100,8 @@ class KnownCall:
     """As in `CallResult`."""
     settings_hash: str
     model_hash: str
+    rescore: bool = False
+    """Whether roles were found since, by which emotions are to be inferred."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +243,10 @@ class Analysis:
     """Of each turn, in their order; empty where the signal was not measured."""
     nonspeech: tuple[Nonspeech, ...] = ()
     """All of the call outside turns, in order."""
+    role_source: RoleSource | None = None
+    """What tells the roles of the turns; None where nothing does."""
+    role_confidence: float | None = None
+    """Probability in [0, 1] that these roles are right."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ from typing import Any
 from callmood.limits import LimitExceeded, check_memory_limit, end_with_parent, limited
 from callmood.settings import Settings
 from callmood.stopping import Stopping
-from callmood.text import printable
 from callmood.types import CallResult, Recording
 
 _IDLE_S = 300.0
@@ -100,7 +99,7 @@ def _alone(recording: Recording, settings: Settings, stopping: Stopping) -> Iter
         yield future.result()
     except BrokenProcessPool:
         sentence = (
-            f"{printable(recording.path)}: its worker process died twice (out of memory, perhaps); "
+            f"{recording.name}: its worker process died twice (out of memory, perhaps); "
             "`callmood retry` tries it again."
         )
         yield CallResult(recording=recording, status="quarantined", error=sentence)
@@ -141,5 +140,5 @@ def within_limits(recording: Recording, settings: Settings, analyze: Any) -> Cal
             result: CallResult = analyze()
             return result
     except LimitExceeded as reason:
-        sentence = f"{printable(recording.path)}: {reason}; raise the limit and run `callmood retry`."
+        sentence = f"{recording.name}: {reason}; raise the limit and run `callmood retry`."
         return CallResult(recording=recording, status="failed", error=sentence)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
+from audio import voice, write_wav
 
+import callmood
+from benchmarks import kills
+from callmood import workers
 from callmood.emotions import EMOTIONS
 from callmood.model_files import models_folder
+from callmood.pipeline import Engines, analyze_recording
 from callmood.results.store import Run, Store
+from callmood.run import RunSummary
+from callmood.settings import Settings
 from callmood.trajectory import affect_of
 from callmood.types import (
     Analysis,
@@ -102,6 +115,46 @@ def make_result(call_id: str = "call-1", **metadata: object) -> CallResult:
             ),
         ),
     )
+
+
+def stand_in_work(recording: Recording, settings: Settings) -> CallResult:
+    """An analysis by the settings' rules of roles, without networks: each half of a call is one speaker's."""
+    engines = Engines(
+        diarizer=kills._Halves(),
+        model=kills._Levels(),
+        emotion_for=settings.emotion_for,
+        min_role_confidence=settings.min_role_confidence,
+        guess_roles=settings.guess_roles,
+    )
+    return analyze_recording(recording, engines)
+
+
+@pytest.fixture
+def small_calls(tmp_path: Path) -> Path:
+    """A folder with four calls of 2 s, changed an hour ago."""
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    hour_ago = time.time() - 3600
+    for number in range(4):
+        path = write_wav(folder / f"{number}.wav", voice(seconds=2.0, seed=number))
+        os.utime(path, (hour_ago, hour_ago))
+    return folder
+
+
+@pytest.fixture
+def analyze_small(
+    small_calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., RunSummary]:
+    """`callmood.analyze` of those calls into `x.duckdb`, with `stand_in_work` in place of the networks."""
+    # Workers cannot import these, so they travel by value.
+    for module in (sys.modules[__name__], kills):
+        cloudpickle.register_pickle_by_value(module)
+    monkeypatch.setattr(workers, "_work", stand_in_work)
+
+    def analyze(**options: Any) -> RunSummary:
+        return callmood.analyze(small_calls, **({"db": str(tmp_path / "x.duckdb"), "jobs": 1} | options))
+
+    return analyze
 
 
 @pytest.fixture

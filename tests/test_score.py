@@ -83,8 +83,9 @@ def test_the_model_never_sees_a_turn_that_is_not_wanted(ramp) -> None:
 
     scores = score_turns(turns, ramp, model, wanted=lambda t: t.role == "customer")
 
-    # 3 s and the margin of 0.5 s after it; before it, the other party's turn leaves none.
-    assert [len(stretch) for stretch in model.stretches] == [280]
+    # 3 s and the margin of 0.5 s after it; before it, the other party's turn leaves none, and the first two frames,
+    # centred less than 16 ms from it, reach into it.
+    assert [len(stretch) for stretch in model.stretches] == [278]
     assert np.isnan(scores.turns[0]).all()
 
 
@@ -94,8 +95,24 @@ def test_margins_end_where_another_turn_of_the_channel_begins(ramp) -> None:
 
     score_turns(turns, ramp, model, wanted=lambda t: t.speaker == "S1")
 
-    # From 0.5 to 2.1 s, and from 4.5 to 6.5 s.
-    assert [len(stretch) for stretch in model.stretches] == [128, 160]
+    # From 0.5 to 2.084 s, as frames reach 16 ms to either side, and from 4.5 to 6.5 s.
+    assert [len(stretch) for stretch in model.stretches] == [127, 160]
+
+
+def test_what_an_unwanted_turn_overlaps_is_left_out_and_the_rest_is_scored(ramp) -> None:
+    model = StandInModel()
+    turns = [turn(0.0, 10.0), turn(4.0, 5.0, speaker="S2"), turn(9.8, 12.0, speaker="S2"), turn(11.0, 12.0)]
+
+    scores = score_turns(turns, ramp, model, wanted=lambda t: t.speaker == "S1")
+
+    # 0 to 3.984 s and 5.016 to 9.784 s: frames centred on 0 to 3.975 s and on 5.025 to 9.775 s. The last turn lies
+    # inside the other party's, so it is not heard at all.
+    assert [len(stretch) for stretch in model.stretches] == [319, 381]
+    assert scores.window_start_s[[0, 3, 4]] == pytest.approx([0.0, 1.5, 5.016])
+    assert scores.window_end_s.max() <= 9.784
+    assert np.isnan(scores.turns[1:]).all()
+    # Normalised over both parts, so that the mean over the turn is 0.
+    assert scores.turns[0, 1] == pytest.approx(0.0, abs=0.01)
 
 
 def test_nothing_wanted_gives_empty_scores(ramp) -> None:

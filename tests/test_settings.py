@@ -113,6 +113,11 @@ def test_the_results_hash_follows_the_settings_that_decide_results_and_no_others
         "pyannote_pipeline": "folder",
         "rttm": "folder",
         "emotion_for": "customer",
+        "min_role_confidence": 0.5,
+        "guess_roles": True,
+        "pseudonymize": True,
+        "pseudonym_key_file": "key",
+        "plain_columns": "team",
         "escalation_threshold": 1.0,
         "jobs": 4,
         "device": "cpu",
@@ -135,7 +140,8 @@ def test_the_results_hash_follows_the_settings_that_decide_results_and_no_others
         if replace(Settings(), **{name: value}).results_hash() != before
     }
     assert decisive == {
-        *("diarizer", "speakers", "pyannote_pipeline", "rttm", "emotion_for", "escalation_threshold")
+        *("diarizer", "speakers", "pyannote_pipeline", "rttm", "emotion_for", "escalation_threshold"),
+        *("min_role_confidence", "guess_roles"),
     }
 
 

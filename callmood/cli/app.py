@@ -73,6 +73,9 @@ def analyze(
         bool,
         typer.Option("--stale", help="Analyze again what was analyzed with other settings or another model."),
     ] = False,
+    include_purged: Annotated[
+        bool, typer.Option("--include-purged", help="Analyze recordings too that were purged.")
+    ] = False,
     quiet: opt.Quiet = False,
     one_line: opt.OneLine = False,
     as_json: opt.SummaryAsJson = False,
@@ -85,6 +88,11 @@ def analyze(
     pyannote_pipeline: opt.PyannotePipeline = None,
     rttm: opt.Rttm = None,
     emotion_for: opt.EmotionFor = None,
+    min_role_confidence: opt.MinRoleConfidence = None,
+    guess_roles: opt.GuessRoles = None,
+    pseudonymize: opt.Pseudonymize = None,
+    pseudonym_key_file: opt.PseudonymKeyFile = None,
+    plain_columns: opt.PlainColumns = None,
     escalation_threshold: opt.EscalationThreshold = None,
     jobs: opt.Jobs = None,
     device: opt.Device = None,
@@ -112,6 +120,11 @@ def analyze(
         "pyannote_pipeline": pyannote_pipeline,
         "rttm": rttm,
         "emotion_for": emotion_for,
+        "min_role_confidence": min_role_confidence,
+        "guess_roles": guess_roles,
+        "pseudonymize": pseudonymize,
+        "pseudonym_key_file": pseudonym_key_file,
+        "plain_columns": plain_columns,
         "escalation_threshold": escalation_threshold,
         "jobs": jobs,
         "device": device,
@@ -127,7 +140,9 @@ def analyze(
         "metrics_file": metrics_file,
     }
     code = run_and_tell(
-        lambda **during: callmood.analyze(*paths, force=force, stale=stale, **during, **given),
+        lambda **during: callmood.analyze(
+            *paths, force=force, stale=stale, include_purged=include_purged, **during, **given
+        ),
         given,
         quiet=quiet,
         one_line=one_line,
@@ -150,6 +165,11 @@ def retry(
     pyannote_pipeline: opt.PyannotePipeline = None,
     rttm: opt.Rttm = None,
     emotion_for: opt.EmotionFor = None,
+    min_role_confidence: opt.MinRoleConfidence = None,
+    guess_roles: opt.GuessRoles = None,
+    pseudonymize: opt.Pseudonymize = None,
+    pseudonym_key_file: opt.PseudonymKeyFile = None,
+    plain_columns: opt.PlainColumns = None,
     escalation_threshold: opt.EscalationThreshold = None,
     jobs: opt.Jobs = None,
     device: opt.Device = None,
@@ -174,6 +194,11 @@ def retry(
         "pyannote_pipeline": pyannote_pipeline,
         "rttm": rttm,
         "emotion_for": emotion_for,
+        "min_role_confidence": min_role_confidence,
+        "guess_roles": guess_roles,
+        "pseudonymize": pseudonymize,
+        "pseudonym_key_file": pseudonym_key_file,
+        "plain_columns": plain_columns,
         "escalation_threshold": escalation_threshold,
         "jobs": jobs,
         "device": device,
@@ -370,6 +395,55 @@ def export(
         with callmood.connect(db) as connection:
             found = [find_call(connection, call) for call in calls] if calls else None
             emit(as_text(connection, found, format or ""))
+
+
+@app.command()
+def purge(
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than",
+            metavar="AGE",
+            help="Calls that began (or, with no date known, were analyzed) that long ago: 90d, 12w or 36h.",
+        ),
+    ] = None,
+    call: Annotated[str | None, typer.Option("--call", metavar="ID", help="The call of that id.")] = None,
+    customer: Annotated[
+        str | None, typer.Option("--customer", metavar="ID", help="The calls of that customer.")
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option("--agent", metavar="ID", help="The calls of that agent.")
+    ] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(
+            "--reason", metavar="TEXT", help="Kept with the record of the purge; name nobody in it."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the calls.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, on a terminal.")] = False,
+    as_json: opt.AsJson = False,
+    as_csv: opt.AsCsv = False,
+    db: opt.Db = None,
+    wait: opt.Wait = None,
+    pseudonymize: opt.Pseudonymize = None,
+    pseudonym_key_file: opt.PseudonymKeyFile = None,
+) -> None:
+    """Remove calls from the database for good, and record that; docs/privacy.md says what is left where."""
+    from callmood.cli.purge import purge_and_tell
+
+    output = chosen_format(as_json=as_json, as_csv=as_csv)
+    given: dict[str, Any] = {
+        "older_than": older_than,
+        "call": call,
+        "customer": customer,
+        "agent": agent,
+        "db": db,
+        "wait": wait,
+        "pseudonymize": pseudonymize,
+        "pseudonym_key_file": pseudonym_key_file,
+    }
+    purge_and_tell(given, output, reason=reason, dry_run=dry_run, yes=yes)
 
 
 @app.command()

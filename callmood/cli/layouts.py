@@ -91,6 +91,15 @@ CALL = [
     ),
 ]
 
+PURGEABLE = [
+    _CALL_ID,
+    Field(heading="path", show=_column("path")),
+    _AGENT,
+    Field(heading="customer", show=_column("customer_id"), optional=True),
+    _STARTED,
+    Field(heading="analyzed", show=_minute("analyzed_at")),
+]
+
 AGENTS = [
     Field(heading="agent", show=_column("agent_id")),
     Field(heading="calls", show=_number("calls", "d"), number=True),

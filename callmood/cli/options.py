@@ -13,10 +13,15 @@ from callmood.settings import Settings
 def _setting(name: str) -> Any:
     """The option of a setting. Its default stays None, so that environment and file can decide."""
     field = next(field for field in fields(Settings) if field.name == name)
+    flag = f"--{name.replace('_', '-')}"
+    if field.type == "bool":
+        return typer.Option(
+            f"{flag}/--no-{name.replace('_', '-')}", help=field.metadata["help"], show_default=False
+        )
     choices = field.metadata.get("choices")
     default = "" if field.default is None else f" [default: {field.default}]"
     return typer.Option(
-        f"--{name.replace('_', '-')}",
+        flag,
         help=field.metadata["help"] + default,
         metavar="|".join(choices) if choices else ("N" if field.type == "int" else "TEXT"),
         show_default=False,
@@ -41,6 +46,11 @@ SnapshotEvery = Annotated[int | None, _setting("snapshot_every")]
 LogFile = Annotated[str | None, _setting("log_file")]
 HeartbeatFile = Annotated[str | None, _setting("heartbeat_file")]
 MetricsFile = Annotated[str | None, _setting("metrics_file")]
+MinRoleConfidence = Annotated[float | None, _setting("min_role_confidence")]
+GuessRoles = Annotated[bool | None, _setting("guess_roles")]
+Pseudonymize = Annotated[bool | None, _setting("pseudonymize")]
+PseudonymKeyFile = Annotated[str | None, _setting("pseudonym_key_file")]
+PlainColumns = Annotated[str | None, _setting("plain_columns")]
 Jobs = Annotated[int | None, _setting("jobs")]
 Device = Annotated[str | None, _setting("device")]
 EscalationThreshold = Annotated[float | None, _setting("escalation_threshold")]

@@ -15,7 +15,7 @@ _NOT_OK = "callmood sql \"SELECT path, status, error FROM calls WHERE status <> 
 
 def problems(summary: RunSummary) -> list[str]:
     """Warnings and failures, one sentence each, the first of each kind only where there are many."""
-    failed = [result.error or f"{result.recording.path}: {result.status}." for result in summary.failures]
+    failed = [result.error or f"{result.recording.name}: {result.status}." for result in summary.failures]
     cut = [result.error or "" for result in summary.truncated]
     return [
         *(f"warning: {warning}" for warning in summary.warnings[:SHOWN]),
@@ -32,6 +32,10 @@ def outcome(summary: RunSummary) -> list[str]:
         sentences.append(f"skipped {counted(summary.skipped, 'file')} without audio")
     if summary.duplicates:
         sentences.append(f"left out {counted(summary.duplicates, 'file')} with the content of another")
+    if summary.purged:
+        sentences.append(
+            f"left out {counted(summary.purged, 'recording')} that had been purged; --include-purged analyzes such"
+        )
     if summary.other_settings:
         sentences.append(
             f"{counted(summary.other_settings, 'recording')} had been analyzed with other settings or another "
@@ -82,6 +86,7 @@ def as_record(summary: RunSummary) -> dict[str, Any]:
         "skipped": summary.skipped,
         "duplicates": summary.duplicates,
         "other_settings": summary.other_settings,
+        "purged": summary.purged,
         "writing": summary.writing,
         "left": summary.left,
         "audio_s": summary.audio_s,
@@ -116,4 +121,4 @@ def counted(number: int, noun: str) -> str:
 
 
 def _identity(result: CallResult | Truncation) -> dict[str, str]:
-    return {"call_id": result.recording.call_id, "path": str(result.recording.path)}
+    return {"call_id": result.recording.call_id, "path": result.recording.legs[0].kept_path}

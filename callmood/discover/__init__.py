@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from callmood.discover.fields import Facts, read_facts, time_zone
 from callmood.discover.find import find
@@ -13,6 +14,9 @@ from callmood.discover.metadata import match_rows, read_metadata
 from callmood.discover.notices import Notices
 from callmood.discover.pattern import compile_pattern, known_naming
 from callmood.types import KnownCall, Recording
+
+if TYPE_CHECKING:
+    from callmood.pseudonyms import Pseudonyms
 
 __all__ = ["Discovery", "discover", "hash_file"]
 
@@ -40,13 +44,15 @@ def discover(
     content_hash: Callable[[Path], str] = hash_file,
     known: Iterable[KnownCall] = (),
     exclude: Collection[Path] = (),
+    pseudonyms: Pseudonyms | None = None,
 ) -> Discovery:
     """Finds the calls under `inputs`: directories (recursively), files and globs.
 
     What is known of a call comes from its rows in the `metadata` file, then from `pattern`, then from the
     naming of Amazon's post-call analytics, field by field; `timezone` is the IANA name that a date without an
     offset means. `content_hash` answers the SHA-256 of a file (from a cache, say) or raises OSError.
-    `known` are the calls of earlier runs, whose ids stay theirs. The files of `exclude` are never read.
+    `known` are the calls of earlier runs, whose ids stay theirs. The files of `exclude` are never read. With
+    `pseudonyms` the recordings bear them instead of what they stand for, and warnings name nothing.
 
     Raises UsageError for an input that does not exist or a glob that matches nothing, an unusable metadata
     file, a pattern that cannot be understood and an unknown time zone. All else becomes a warning.
@@ -82,11 +88,20 @@ def discover(
     candidates = []
     for path, facts in named.items():
         row = matched.get(path)
+        known_facts = facts if row is None else row.facts.over(facts)
+        alias = None
+        if pseudonyms is not None:
+            alias = pseudonyms.path(path)
+            known_facts = Facts(
+                call_id=known_facts.call_id and pseudonyms.of("call", known_facts.call_id),
+                metadata=pseudonyms.metadata(known_facts.metadata),
+            )
         candidates.append(
             Candidate(
                 path=path,
-                content_hash=fingerprint(path, content_hash),
-                facts=facts if row is None else row.facts.over(facts),
+                alias=alias,
+                content_hash=fingerprint(path, content_hash, alias=alias),
+                facts=known_facts,
                 is_leg=row is not None and row.is_leg,
                 role=row.role if row is not None else None,
                 channel=row.channel if row is not None else None,
@@ -94,5 +109,8 @@ def discover(
         )
     recordings, duplicates = assemble(candidates, known, notices)
     return Discovery(
-        recordings=recordings, skipped=found.skipped, duplicates=duplicates, warnings=notices.sentences()
+        recordings=recordings,
+        skipped=found.skipped,
+        duplicates=duplicates,
+        warnings=notices.sentences(places=pseudonyms is None),
     )

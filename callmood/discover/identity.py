@@ -32,7 +32,6 @@ from pathlib import Path
 
 from callmood.discover.fields import MAX_ID_CHARACTERS, Facts
 from callmood.discover.notices import Notices
-from callmood.text import path_text
 from callmood.types import KnownCall, Leg, Recording, Role
 
 
@@ -46,6 +45,8 @@ class Candidate:
     is_leg: bool = False
     role: Role | None = None
     channel: int | None = None
+    alias: str | None = None
+    """As of a `Leg`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,9 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint(path: Path, content_hash: Callable[[Path], str]) -> str:
-    """The content hash or, where there is no content, `unreadable:` or `empty:` and the hash of the path."""
+def fingerprint(path: Path, content_hash: Callable[[Path], str], *, alias: str | None = None) -> str:
+    """The content hash or, where there is no content, `unreadable:` or `empty:` and the hash of the path, or of the
+    `alias` that stands for it."""
     reason = "unreadable"
     # A pipe or a device, which may never end, is not opened.
     with suppress(OSError):
@@ -76,7 +78,7 @@ def fingerprint(path: Path, content_hash: Callable[[Path], str]) -> str:
             if digest != _OF_NOTHING:
                 return digest
             reason = "empty"
-    return f"{reason}:{hashlib.sha256(os.fsencode(path)).hexdigest()}"
+    return f"{reason}:{hashlib.sha256(os.fsencode(alias or path)).hexdigest()}"
 
 
 def assemble(
@@ -106,7 +108,14 @@ def assemble(
             first = repeats[0]
             calls.append(
                 _Call(
-                    legs=(Leg(path=first.path, role=first.role, content_hash=first.content_hash),),
+                    legs=(
+                        Leg(
+                            path=first.path,
+                            role=first.role,
+                            content_hash=first.content_hash,
+                            alias=first.alias,
+                        ),
+                    ),
                     content_hash=first.content_hash,
                     facts=_merged(repeats),
                 )
@@ -154,7 +163,7 @@ def _call_of_pair(pair: tuple[Candidate, Candidate], notices: Notices) -> _Call:
     agent_channel = roles.index("agent") if "agent" in roles else facts.metadata.agent_channel
     return _Call(
         legs=tuple(
-            Leg(path=leg.path, role=role, content_hash=leg.content_hash)
+            Leg(path=leg.path, role=role, content_hash=leg.content_hash, alias=leg.alias)
             for leg, role in zip(pair, roles, strict=True)
         ),
         content_hash=hashlib.sha256(":".join(leg.content_hash for leg in pair).encode()).hexdigest(),
@@ -215,7 +224,7 @@ def _settled_id(call: _Call, owners: Mapping[str, KnownCall], same_content: Sequ
     owner = owners.get(given)
     if owner is None:
         return given
-    paths = {path_text(leg.path) for leg in call.legs}
+    paths = {leg.kept_path for leg in call.legs}
     contents = {leg.content_hash for leg in call.legs}
     takes_over = any(str(leg.path) in paths or leg.content_hash in contents for leg in owner.legs)
     return given if takes_over else _told_apart(given, call)[0]

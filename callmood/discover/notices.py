@@ -18,7 +18,10 @@ class Notices:
         """`what`: the trouble and the way out, without a full stop; `place`: the file or row that has it."""
         self._places.setdefault(what, {})[printable(place)] = None
 
-    def sentences(self) -> tuple[str, ...]:
+    def sentences(self, *, places: bool = True) -> tuple[str, ...]:
+        """One sentence per kind; without `places` they tell how often, and name no file and no id."""
+        if not places:
+            return tuple(f"{what} ({len(found):,} times)." for what, found in self._places.items())
         return tuple(
             f"{what}: {next(iter(places))}{f' and {len(places) - 1:,} more' if len(places) > 1 else ''}."
             for what, places in self._places.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
@@ -85,7 +85,7 @@ def score_turns(
     *,
     wanted: Callable[[Turn], bool],
 ) -> Scores:
-    """Score the turns that are wanted and long enough; the model never sees the others.
+    """Score the turns that are wanted and long enough; the model never hears the others.
 
     Parameters
     ----------
@@ -101,13 +101,31 @@ def score_turns(
     every `HOP_S` from the turn's start as long as they fit; a turn shorter than a window is one window. A
     turn's probabilities are those of the whole turn pooled at once (turns over a minute: the mean over their
     minutes, weighted by length). Memory does not grow with the length of the call, but for what is returned.
+
+    Where an unwanted turn of the same channel overlaps a wanted one or its margins, that stretch is left out, along
+    with every frame that reaches into it; the parts that are left are treated like the minutes of a long turn.
     """
-    bounds_s = _heard_bounds_s(turns)
-    pieces = [
-        piece
+    front_end = model.front_end
+    edge_s = front_end.n_fft / 2 / front_end.rate_hz
+    # As far as a frame may not be centred without holding a part of them.
+    unwanted = [
+        replace(turn, start_s=turn.start_s - edge_s, end_s=turn.end_s + edge_s)
+        for turn in turns
+        if not wanted(turn)
+    ]
+    parts = [
+        (index, part)
         for index, turn in enumerate(turns)
         if turn.duration_s >= MIN_TURN_S and wanted(turn)
-        for piece in _pieces(index, turn, bounds_s[index], len(mfcc[turn.channel]), model.front_end)
+        for part in _free_parts(turn, unwanted)
+    ]
+    scored = {index for index, _ in parts}
+    others = [turn for index, turn in enumerate(turns) if wanted(turn) and index not in scored]
+    bounds_s = _heard_bounds_s([*(part for _, part in parts), *others, *unwanted])
+    pieces = [
+        piece
+        for (index, part), heard_s in zip(parts, bounds_s[: len(parts)], strict=True)
+        for piece in _pieces(index, part, heard_s, len(mfcc[part.channel]), front_end)
     ]
     kept: dict[int, Floats] = {}
     held = 0
@@ -155,6 +173,22 @@ def _groups(pieces: Sequence[_Piece]) -> Iterator[range]:
         held += length
     if pieces:
         yield range(first, len(pieces))
+
+
+def _free_parts(turn: Turn, unwanted: Sequence[Turn]) -> list[Turn]:
+    """The parts of a turn that no unwanted turn of its channel overlaps, those too short to score left out."""
+    parts, from_s = [], turn.start_s
+    overlapping = [
+        other
+        for other in unwanted
+        if other.channel == turn.channel and other.end_s > turn.start_s and other.start_s < turn.end_s
+    ]
+    for other in sorted(overlapping, key=lambda other: other.start_s):
+        if other.end_s > from_s:
+            parts.append(replace(turn, start_s=from_s, end_s=other.start_s))
+            from_s = other.end_s
+    parts.append(replace(turn, start_s=from_s))
+    return [part for part in parts if part.duration_s >= MIN_TURN_S]
 
 
 def _turn_rows(count: int, pieces: Sequence[_Piece], probabilities: Sequence[Floats]) -> Floats:

@@ -12,6 +12,14 @@ RELATIONS: dict[str, str] = {
     "calls": "One row per recording, failed ones included.",
     "turns": "One row per speaker turn of a call.",
     "windows": "Short windows inside turns, every half second; the finest grain of the emotion scores.",
+    "linkings": "One row per run of `callmood link-agents`.",
+    "linked_agents": "One row per call whose agent `callmood link-agents` found by voice.",
+    "voiceprints": (
+        "One row per speaker of a call, where `callmood link-agents --keep-voiceprints` was asked for: biometric "
+        "data."
+    ),
+    "purges": "One row per `callmood purge` that removed something.",
+    "purged_recordings": "Recordings that were purged, so that they are not analyzed again while their files lie there.",
     "escalation_events": "Escalations as detected; query them through the view `escalations`.",
     "trajectory": "Emotion over time: one row per window with its speaker and role.",
     "escalations": "One row per escalation of any speaker (role tells whose), with what is known of its call.",
@@ -84,6 +92,30 @@ COLUMNS: dict[str, str] = {
     "lost_s": "Seconds announced by the file that did not decode.",
     "diarizer": "Engine and version that made the turns.",
     "analyzed_at": "When the row was written.",
+    "role_source": (
+        "What tells the roles: channel (the agent's channel was told), metadata, voice (callmood link-agents) or "
+        "heuristic; NULL where nothing does."
+    ),
+    "role_confidence": "Probability that the roles are right, 0 to 1; NULL where they are not known.",
+    "rescore": (
+        "Whether link-agents found roles since by which emotions are to be inferred, so that the next run of "
+        "analyze takes the call up again."
+    ),
+    "pseudonyms": (
+        "Of a run with --pseudonymize, a check value of its key (not the key); NULL where ids were kept as given."
+    ),
+    "linked_at": "When the agents were linked.",
+    "linked_by": "User that linked them.",
+    "voiceprints_kept": "Whether the voiceprints were kept in the database (--keep-voiceprints).",
+    "calls_linked": "Number of calls whose agent was found by voice.",
+    "spans": "Start and end of the agent's turns in seconds, as JSON.",
+    "source_hash": "Changes with recording, turns and model: what the voiceprint was made of.",
+    "embedding": "Mean direction of the speaker's voice, as JSON.",
+    "purged_at": "When the calls were purged.",
+    "purged_by": "User that purged them.",
+    "criterion": "What was purged, as JSON: older_than, or call, agent and customer as hashes with their salt.",
+    "erased": "Whether the file was written anew since, so that its bytes no longer hold the removed rows.",
+    "reason": "The reason, as given with --reason.",
     "turn_index": "Number of the turn in its call, from 0, in order of time.",
     "speaker": "S1, S2, ...: by channel (left is S1) or, in one channel, by order of first speech.",
     "role": "agent, customer or NULL where not known.",
@@ -191,7 +223,7 @@ COLUMNS: dict[str, str] = {
     **{f"level_third_{n}_s": "Seconds of those turns." for n in (1, 3)},
     "told_apart_s": "Seconds without speech that were told apart as silence, tone, music or noise.",
     "calls_failed": "Number of calls without a result: those with a status other than ok and no_speech.",
-    "agents": "Number of agents that calls name.",
+    "agents": "Number of agents (in linkings: of those whose calls were linked).",
     "first_started_at": "When the earliest of the calls began.",
     "last_started_at": "When the latest of the calls began.",
     "error_example": "One of the sentences that say why.",

@@ -147,7 +147,75 @@ def m002_signals(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_initial, m002_signals)
+def m003_roles_and_privacy(connection: Connection) -> None:
+    """How roles are known, agents linked by voice, and what was purged."""
+    for column in ("role_source VARCHAR", "role_confidence DOUBLE", "rescore BOOLEAN"):
+        connection.execute(f"ALTER TABLE calls ADD COLUMN {column}")
+    connection.execute("ALTER TABLE runs ADD COLUMN pseudonyms VARCHAR")
+    connection.execute(
+        """
+        CREATE TABLE linkings (
+            linked_at TIMESTAMPTZ NOT NULL,
+            linked_by VARCHAR,
+            host VARCHAR,
+            version VARCHAR NOT NULL,
+            model_hash VARCHAR NOT NULL,
+            voiceprints_kept BOOLEAN NOT NULL,
+            agents BIGINT NOT NULL,
+            calls BIGINT NOT NULL,
+            calls_linked BIGINT NOT NULL
+        )
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE linked_agents (
+            call_id VARCHAR PRIMARY KEY,
+            content_hash VARCHAR NOT NULL,
+            agent_id VARCHAR NOT NULL,
+            speaker VARCHAR NOT NULL,
+            confidence DOUBLE NOT NULL,
+            calls BIGINT NOT NULL,
+            spans JSON NOT NULL
+        )
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE voiceprints (
+            call_id VARCHAR NOT NULL,
+            speaker VARCHAR NOT NULL,
+            source_hash VARCHAR NOT NULL,
+            speech_s DOUBLE NOT NULL,
+            embedding JSON NOT NULL
+        )
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE purges (
+            purged_at TIMESTAMPTZ NOT NULL,
+            purged_by VARCHAR,
+            host VARCHAR,
+            version VARCHAR NOT NULL,
+            criterion JSON NOT NULL,
+            reason VARCHAR,
+            calls BIGINT NOT NULL,
+            erased BOOLEAN NOT NULL
+        )
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE purged_recordings (
+            content_hash VARCHAR PRIMARY KEY,
+            purged_at TIMESTAMPTZ NOT NULL
+        )
+        """
+    )
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_initial, m002_signals, m003_roles_and_privacy)
 """In order; the schema version is their number. Never edit one that was released: add the next."""
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import numpy as np
 
 from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
-from callmood.errors import DatabaseError, RefusedValueError
+from callmood.errors import DatabaseBusyError, DatabaseError, RefusedValueError, UsageError
 from callmood.results.derived import derive_call
 from callmood.results.holder import holder_path, say_holder
 from callmood.results.publish import backup_path, copy_open, half_path, snapshot_path
@@ -28,6 +30,7 @@ from callmood.types import (
     CallResult,
     KnownCall,
     Leg,
+    LinkedAgent,
     Nonspeech,
     Recording,
     TurnSignal,
@@ -56,6 +59,20 @@ class Run:
     settings_hash: str
     model_hash: str
     emotion_for: str
+    pseudonyms: str | None = None
+    """Check value of the key that ids were replaced by; None where they are as given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purge:
+    """Calls that are removed, as the table `purges` keeps it."""
+
+    purged_at: datetime
+    purged_by: str
+    host: str
+    version: str
+    criterion: Mapping[str, Any]
+    reason: str | None
 
 
 class Store:
@@ -75,9 +92,12 @@ class Store:
         *,
         wait_s: float = 0.0,
         give_up: Callable[[], bool] = lambda: False,
+        path_key: Callable[[Path], str] = path_text,
     ) -> None:
-        """`wait_s`: how long to wait for another process that holds the database, unless it is time to `give_up`."""
+        """`wait_s`: how long to wait for another process that holds the database, unless it is time to `give_up`;
+        `path_key`: what of the path of a file is kept with the hash of its content."""
         self.path = Path(database)
+        self._path_key = path_key
         if not self.path.parent.is_dir():
             raise DatabaseError(
                 f"{self.path}: its folder does not exist; create it or name another with --db."
@@ -95,8 +115,13 @@ class Store:
             with self._clear_errors():
                 migrate(self._connection)
         except BaseException:
-            self._close()
+            self.close()
             raise
+
+    @property
+    def connection(self) -> Connection:
+        """To query what is being written."""
+        return self._connection
 
     def _check_ours(self) -> None:
         version = schema_version(self._connection)
@@ -149,9 +174,10 @@ class Store:
                 with suppress(OSError, DatabaseError):
                     self.publish()
         finally:
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Give the database up; leaving a `with` block does this, and publishes what was changed."""
         with suppress(OSError):
             holder_path(self.path).unlink(missing_ok=True)
         self._connection.close()
@@ -161,7 +187,7 @@ class Store:
         """Every call in the database, ordered by call_id."""
         rows = self._connection.execute(
             """
-            SELECT call_id, content_hash, legs, status, settings_hash, model_hash,
+            SELECT call_id, content_hash, legs, status, settings_hash, model_hash, rescore,
                    agent_id, customer_id, queue, started_at, agent_channel, metadata
             FROM calls ORDER BY call_id
             """
@@ -177,6 +203,7 @@ class Store:
                 status=status,
                 settings_hash=settings_hash,
                 model_hash=model_hash,
+                rescore=bool(rescore),
                 metadata=CallMetadata(
                     agent_id=agent_id,
                     customer_id=customer_id,
@@ -193,6 +220,7 @@ class Store:
                 status,
                 settings_hash,
                 model_hash,
+                rescore,
                 agent_id,
                 customer_id,
                 queue,
@@ -207,7 +235,7 @@ class Store:
         from callmood.discover.identity import hash_file
 
         state = path.stat()
-        key = path_text(path.resolve())
+        key = self._path_key(path.resolve())
         row = self._connection.execute(
             "SELECT content_hash FROM files WHERE path = ? AND size_bytes = ? AND modified_ns = ?",
             [key, state.st_size, state.st_mtime_ns],
@@ -215,12 +243,63 @@ class Store:
         if row:
             return str(row[0])
         digest = hash_file(path)
+        if digest in self.purged_contents():
+            return digest
         with self._transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
                 [key, state.st_size, state.st_mtime_ns, digest],
             )
         return digest
+
+    def check_pseudonyms(self, check: str | None) -> None:
+        """Refuse to mix ids of different kinds in one database: those given, and those that a key hides.
+
+        `check`: the check value of the key; None for ids as they are given.
+        """
+        last = self._connection.execute(
+            "SELECT pseudonyms FROM runs ORDER BY started_at DESC, run_id LIMIT 1"
+        ).fetchone()
+        if last is None or last[0] == check:
+            return
+        if check is None:
+            raise UsageError(
+                f"{self.path}: its ids are pseudonyms; give --pseudonymize and the key, or name a new database "
+                "with --db."
+            )
+        kept = "as they were given" if last[0] is None else "pseudonyms by another key"
+        raise UsageError(
+            f"{self.path}: its ids are {kept}; name a new database with --db, or go on as it was begun."
+        )
+
+    def purged_contents(self) -> set[str]:
+        """Content hashes of purged recordings and of their legs."""
+        return {
+            content
+            for (content,) in self._connection.execute(
+                "SELECT content_hash FROM purged_recordings"
+            ).fetchall()
+        }
+
+    def with_linked_agents(self, recordings: Sequence[Recording]) -> list[Recording]:
+        """The recordings, with the agent that was found by voice in the same content."""
+        rows = self._connection.execute(
+            "SELECT call_id, content_hash, agent_id, confidence, spans FROM linked_agents "
+            "WHERE list_contains($ids, call_id)",
+            {"ids": [recording.call_id for recording in recordings]},
+        ).fetchall()
+        linked = {
+            (call_id, content_hash): LinkedAgent(
+                agent_id=agent_id,
+                confidence=confidence,
+                spans=tuple((start_s, end_s) for start_s, end_s in json.loads(spans)),
+            )
+            for call_id, content_hash, agent_id, confidence, spans in rows
+        }
+        return [
+            replace(recording, linked=linked.get((recording.call_id, recording.content_hash)))
+            for recording in recordings
+        ]
 
     def begin_run(self, run: Run) -> None:
         """Record a run before its first result."""
@@ -275,6 +354,8 @@ class Store:
                 "truncated": analysis.lost_s > 0,
                 "lost_s": analysis.lost_s,
                 "diarizer": analysis.diarizer,
+                "role_source": analysis.role_source,
+                "role_confidence": analysis.role_confidence,
             }
         with self._transaction():
             for call_id in {recording.call_id, *supersedes}:
@@ -283,6 +364,10 @@ class Store:
                 if call_id != recording.call_id:
                     self._connection.execute("DELETE FROM calls WHERE call_id = ?", [call_id])
                     derive_call(self._connection, call_id)
+            self._connection.execute(
+                "DELETE FROM purged_recordings WHERE list_contains($contents, content_hash)",
+                {"contents": [recording.content_hash, *(leg.content_hash for leg in recording.legs)]},
+            )
             self._insert("calls", row, verb="INSERT OR REPLACE")
             if analysis is not None:
                 self._append("turns", _turn_rows(recording.call_id, analysis))
@@ -302,6 +387,107 @@ class Store:
                     f"UPDATE calls SET {columns} WHERE call_id = ?",
                     [*row.values(), recording.call_id],
                 )
+
+    def purge(self, call_ids: Sequence[str], purge: Purge) -> None:
+        """Remove calls from every table, and record that, in one transaction.
+
+        What tells the recordings again (content hashes, of no use to anybody who has not got them) stays, so that
+        they are left alone while their files still lie there. `erase` makes the removal final.
+        """
+        ids = {"ids": list(call_ids)}
+        tables = self._connection.execute(
+            "SELECT table_name FROM duckdb_columns() WHERE NOT internal AND column_name = 'call_id' "
+            "AND table_name IN (SELECT table_name FROM duckdb_tables()) ORDER BY table_name"
+        ).fetchall()
+        with self._transaction():
+            self._connection.execute(
+                """
+                INSERT OR IGNORE INTO purged_recordings
+                SELECT DISTINCT content, $purged_at::TIMESTAMPTZ FROM (
+                    SELECT content_hash AS content FROM calls WHERE list_contains($ids, call_id)
+                    UNION ALL
+                    SELECT unnest(CAST(legs->'$[*].content_hash' AS VARCHAR[])) FROM calls
+                    WHERE list_contains($ids, call_id)
+                )
+                """,
+                ids | {"purged_at": purge.purged_at},
+            )
+            self._connection.execute(
+                "DELETE FROM files WHERE content_hash IN (SELECT content_hash FROM purged_recordings)"
+            )
+            for (table,) in tables:
+                self._connection.execute(
+                    f"DELETE FROM {table} WHERE list_contains($ids, call_id)",
+                    ids,
+                )
+            self._insert(
+                "purges",
+                asdict(purge)
+                | {"criterion": json.dumps(dict(purge.criterion)), "calls": len(call_ids), "erased": False},
+            )
+
+    def has_unerased_purges(self) -> bool:
+        """Whether rows were removed that the file may still hold."""
+        found = self._connection.execute("SELECT count(*) FROM purges WHERE NOT erased").fetchone()
+        return bool(found[0])
+
+    def erase(self) -> list[Path]:
+        """Write the database anew, without what was removed from it, and close it; returns the backups deleted.
+
+        DuckDB leaves deleted rows in its file until it needs the room. The copy takes the place of the database in
+        one step, and of the snapshot if there is one; backups from before changes of schema are deleted.
+        """
+        target = self.path.resolve()
+        half = target.with_name(f".{target.name}.{os.getpid()}")
+        half.unlink(missing_ok=True)
+        try:
+            with self._clear_errors():
+                self._connection.execute("CHECKPOINT")
+                self._copy_rows_to(half)
+            half.chmod(target.stat().st_mode & 0o777)
+            backups = self._replace_by(half, target)
+        except OSError as error:
+            raise DatabaseError(
+                f"{self.path}: the calls were removed, but the file still holds them as it cannot be written anew "
+                f"({error.strerror or error}); see to disk space and permissions and run `callmood purge` again."
+            ) from error
+        finally:
+            half.unlink(missing_ok=True)
+            half.with_name(f"{half.name}.wal").unlink(missing_ok=True)
+        return backups
+
+    def _copy_rows_to(self, path: Path) -> None:
+        own = self._connection.execute("SELECT current_database()").fetchone()[0]
+        source, place = own.replace('"', '""'), str(path.absolute()).replace("'", "''")
+        # Neither statement takes parameters.
+        self._connection.execute(f"ATTACH '{place}' AS written_anew")
+        self._connection.execute(f'COPY FROM DATABASE "{source}" TO written_anew')
+        self._connection.execute("UPDATE written_anew.purges SET erased = true")
+        self._connection.execute("DETACH written_anew")
+
+    def _replace_by(self, half: Path, target: Path) -> list[Path]:
+        import fcntl
+
+        # DuckDB gives its lock up when it closes; ours, on the same file, keeps other writers out until there is the
+        # new one. Closing any descriptor of the file would give that up too, so all stay open until then.
+        with target.open("r+b") as held:
+            self._connection.close()
+            try:
+                fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise DatabaseBusyError(
+                    f"{self.path}: the calls were removed, but another process came first to the file, which still "
+                    "holds them; run `callmood purge` again."
+                ) from error
+            if snapshot_path(self.path).exists():
+                with half.open("rb") as copy:
+                    copy_open(copy, snapshot_path(self.path))
+            half.replace(target)
+            self._changed = False
+        backups = sorted(self.path.parent.glob(f"{glob.escape(self.path.stem)}.schema*.duckdb"))
+        for backup in backups:
+            backup.unlink()
+        return backups
 
     def _insert(self, table: str, row: Mapping[str, Any], *, verb: str = "INSERT") -> None:
         # Table and column names are this module's own; values are always bound.
@@ -352,11 +538,11 @@ def _metadata_row(recording: Recording) -> dict[str, Any]:
     metadata = recording.metadata
     return {
         "call_id": recording.call_id,
-        "path": path_text(recording.path),
+        "path": recording.legs[0].kept_path,
         "content_hash": recording.content_hash,
         "legs": json.dumps(
             [
-                {"path": path_text(leg.path), "role": leg.role, "content_hash": leg.content_hash}
+                {"path": leg.kept_path, "role": leg.role, "content_hash": leg.content_hash}
                 for leg in recording.legs
             ]
         ),
