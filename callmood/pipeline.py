@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from callmood.text import printable, truncated
 from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
 from callmood.types import Analysis, Audio, CallResult, Diarization, Escalation, Recording, Turn, Windows
 
+if TYPE_CHECKING:
+    from callmood.live.engine import Engine as CausalEngine
+
 
 @dataclass(frozen=True, kw_only=True)
 class Engines:
@@ -33,6 +37,8 @@ class Engines:
     escalation: EscalationRule = field(default_factory=EscalationRule)
     rttm: Path | None = None
     """Folder of turns that are taken instead of the diarizer's."""
+    causal: CausalEngine | None = None
+    """Takes the place of all of these where nothing may look ahead."""
 
 
 @lru_cache(maxsize=1)
@@ -47,12 +53,19 @@ def load_engines(settings: Settings) -> Engines:
     from callmood.emotion.model import EmotionModel
 
     use_device(settings.device)
+    model, rule = EmotionModel(settings.models), EscalationRule(threshold_s=settings.escalation_threshold)
+    causal = None
+    if settings.causal:
+        from callmood.live.engine import Engine
+
+        causal = Engine(model, emotion_for=settings.emotion_for, rule=rule)
     return Engines(
         diarizer=load_diarizer(settings),
-        model=EmotionModel(settings.models),
+        model=model,
         emotion_for=settings.emotion_for,
-        escalation=EscalationRule(threshold_s=settings.escalation_threshold),
+        escalation=rule,
         rttm=_folder(settings.rttm),
+        causal=causal,
     )
 
 
@@ -136,6 +149,12 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
     party = recording.legs[0].role if len(recording.legs) == 1 else None
     if party is not None:
         audio = mixed(audio)
+    if engines.causal is not None:
+        from callmood.live.recorded import analyze_causally
+
+        return analyze_causally(
+            audio, engines.causal, agent_channel=recording.metadata.agent_channel, party=party
+        )
     engine, turns, audio = _turns(audio, [leg.path for leg in recording.legs], engines.diarizer, engines.rttm)
     if party is not None:
         turns = tuple(replace(turn, role=party) for turn in of_one_speaker(turns))

@@ -70,6 +70,16 @@ class Settings:
             ),
         },
     )
+    causal: bool = field(
+        default=False,
+        metadata={
+            **_RESULT,
+            "help": (
+                "Look at no moment with what comes after it, as `callmood listen` does with live audio; one channel is "
+                "then one speaker."
+            ),
+        },
+    )
     emotion_for: str = field(
         default="everyone",
         metadata={
@@ -148,6 +158,10 @@ class Settings:
         if not 0 < self.escalation_threshold < math.inf:
             raise UsageError(
                 f"escalation_threshold is {self.escalation_threshold}; it must be a number above 0."
+            )
+        if self.causal and (self.rttm is not None or self.diarizer not in ("auto", "channels")):
+            raise UsageError(
+                "causal finds the turns as they come; leave rttm and diarizer as they are, or causal out."
             )
         if self.jobs < 0:
             raise UsageError(f"jobs is {self.jobs}; it must be 0 (one per core) or more.")
@@ -256,6 +270,11 @@ def _fit(name: str, value: Any, wanted: str, source: str) -> Any:
             return float("" if isinstance(value, bool) else value)
         except (TypeError, ValueError) as error:
             raise UsageError(f"{source}: {name} is {value!r}; it must be a number.") from error
+    if wanted == "bool":
+        said = str(value).strip().lower()
+        if said not in ("true", "false", "1", "0"):
+            raise UsageError(f"{source}: {name} is {value!r}; it must be true or false.")
+        return said in ("true", "1")
     if isinstance(value, (dict, list)):
         raise UsageError(f"{source}: {name} must be a single value.")
     return str(value)
