@@ -7,6 +7,8 @@ Nothing here looks ahead: what is said of a moment depends on nothing that was h
 """
 
 from callmood.live.engine import Engine, Stream
+from callmood.live.listener import listen
+from callmood.live.load import load_engine
 from callmood.live.wire import StreamFormat
 
-__all__ = ["Engine", "Stream", "StreamFormat"]
+__all__ = ["Engine", "Stream", "StreamFormat", "listen", "load_engine"]

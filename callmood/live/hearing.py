@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.emotion.score import HOP_S, MARGIN_S, MIN_TURN_S, WINDOW_S
 from callmood.diarize.turns import MIN_TURN_S as LEAST_TURN_S
+from callmood.emotion.score import HOP_S, MARGIN_S, MIN_TURN_S, WINDOW_S
 from callmood.features import FrontEnd
 from callmood.live.norm import RunningNorm
 from callmood.live.turns import HeardTurn, TurnTracker
@@ -80,7 +80,7 @@ class ChannelHeard:
     @property
     def requests(self) -> list[Request]:
         """In the order in which `callmood.live.engine` hands their probabilities back."""
-        return [item.request for item in (*self.windows, *self.pieces)]
+        return [window.request for window in self.windows] + [piece.request for piece in self.pieces]
 
 
 @dataclass

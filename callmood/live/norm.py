@@ -48,7 +48,7 @@ class RunningNorm:
         mean, std = self._statistics()
         return network_input(mfcc, mean, std)
 
-    def _statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _statistics(self) -> tuple[Floats, Floats]:
         own = self._sum / self._count
         typical = self._typical.mean.copy()
         typical[0] = own[0]
@@ -56,4 +56,5 @@ class RunningNorm:
         mean = (self._sum + self._weight * typical) / total
         around = self._squares - 2.0 * mean * self._sum + self._count * mean * mean
         around += self._weight * (self._typical.std**2 + (typical - mean) ** 2)
-        return mean, np.sqrt(np.maximum(around, 0.0) / total)
+        std = np.sqrt(np.maximum(around, 0.0) / total)
+        return mean.astype(np.float32), std.astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from callmood.diarize.turns import mark_overlap, require_telephone_rate
 from callmood.emotion.score import HOP_S
 from callmood.emotions import EMOTIONS
-from callmood.live.engine import ENGINE, Engine, Hop, ScoredTurn, ScoredWindow, Stream
+from callmood.live.engine import ENGINE, Engine, Hop, HopHeard, ScoredTurn, ScoredWindow, Stream
 from callmood.live.silero import RATE_HZ
 from callmood.live.wire import StreamFormat
 from callmood.trajectory import affect_of
@@ -80,7 +80,7 @@ def analyze_causally(
 
 def _hops(engine: Engine, stream: Stream) -> Iterator[Hop]:
     while stream.due:
-        heard = []
+        heard: list[HopHeard] = []
         while stream.due and len(heard) < _TOGETHER_S / HOP_S:
             heard += engine.hear([stream])
         yield from engine.tell([stream], [heard])[0]

@@ -132,7 +132,7 @@ class Unpacker:
             del held[: end + 1]
         if len(held) < 4 and not at_end:
             return False
-        if held[:4] in (b"RIFF", b"RF64"):
+        if bytes(held[:4]) in (b"RIFF", b"RF64"):
             opened = _read_wav(held)
             if opened is None and at_end:
                 raise RecordingError("the stream ended inside its WAV header; send the whole of it.")
@@ -255,6 +255,7 @@ def _wav_format(chunk: bytes) -> dict[str, Any]:
 
 def _decode(data: bytes, encoding: str) -> Floats:
     """Interleaved samples, shape (n,)."""
+    samples: NDArray[Any]
     match encoding:
         case "s16":
             samples = np.frombuffer(data, "<i2") * np.float32(2**-15)
