@@ -225,7 +225,7 @@ class Stream:
 
     @property
     def due(self) -> bool:
-        """Whether there is a hop to hear: a whole one, or at the end what is left."""
+        """Whether there is a hop to hear: a whole one, or once at the end what is left, which may be nothing."""
         return self._held >= self._hop or (self._ended and not self.finished)
 
     @property
@@ -250,10 +250,11 @@ class Stream:
 
     def take(self) -> tuple[Floats, bool]:
         """The samples of the hop that is due, shape (channels, n), and whether it is the last."""
+        # A whole hop is never the last: whether more comes may not be known yet.
+        self.finished = self._held < self._hop
         held = np.concatenate([np.zeros((len(self.channels), 0), np.float32), *self._waiting], axis=1)
         hop, rest = held[:, : self._hop], held[:, self._hop :]
         self._waiting, self._held = [rest], rest.shape[1]
-        self.finished = self._ended and not self._held
         self.hops += 1
         self.heard += hop.shape[1]
         return hop, self.finished

@@ -26,6 +26,8 @@ _AHEAD_S = 4.0
 """A client that sends faster than it is heard is read no further than this."""
 _UNREAD = 1 << 18
 """Bytes of lines that may wait for a client to read them; until it does, it is not heard."""
+_BACKLOG = 1024
+"""Clients that may wait to be accepted: after a restart all recorders come back at once."""
 _FINISH_S = 5.0
 """How long clients have to read their last lines once the server is asked to end."""
 
@@ -69,13 +71,14 @@ class Server:
 
         `ready` is told where clients can connect. Streams that are open at the end get their closing line.
         """
+        bound = None if path is None else _bound(path)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
         servers = []
         try:
-            if path is not None:
-                servers.append(await asyncio.start_unix_server(self._accept, sock=_bound(path)))
+            if bound is not None:
+                servers.append(await asyncio.start_unix_server(self._accept, sock=bound, backlog=_BACKLOG))
                 ready(str(path))
             if port is not None:
                 servers.append(await _on_loopback(self._accept, port))
@@ -182,7 +185,7 @@ def _remove_dead(path: Path) -> None:
 
 async def _on_loopback(accept: Any, port: int) -> asyncio.Server:
     try:
-        return await asyncio.start_server(accept, "127.0.0.1", port)
+        return await asyncio.start_server(accept, "127.0.0.1", port, backlog=_BACKLOG)
     except OSError as error:
         raise UsageError(
             f"port {port} cannot be used ({error.strerror or error}); name another one."
