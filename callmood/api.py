@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from callmood.purging import PurgeSummary
     from callmood.results.schema import Connection
     from callmood.stopping import Stopping
-    from callmood.types import Diarization, Floats
+    from callmood.types import Diarization, Floats, Role
     from callmood.validation.result import Validation
 
 
@@ -303,6 +303,42 @@ def find_turns(path: str | Path, **settings: Any) -> Diarization:
     from callmood.pipeline import find_turns as turns_of_file
 
     return turns_of_file(Path(path), load_settings(settings).settings)
+
+
+def listen(
+    pieces: Iterable[bytes],
+    *,
+    rate_hz: int = 8000,
+    channels: int = 1,
+    agent_channel: int | None = None,
+    party: Role | None = None,
+    **settings: Any,
+) -> Iterator[dict[str, Any]]:
+    """The records of one live stream, one for each half second and a closing one; docs/live.md defines their fields.
+
+    Parameters
+    ----------
+    pieces
+        The bytes of the stream, in pieces of any size: WAV, or PCM of 16 bit, little-endian.
+    rate_hz, channels
+        Of PCM; a WAV stream tells its own.
+    agent_channel
+        0 (left) or 1 (right): the channel of a two-channel stream that the agent speaks on.
+    party
+        `agent` or `customer`: who speaks in a stream of one channel, where it is one party alone.
+    settings
+        Fields of `callmood.settings.Settings`, such as `emotion_for="customer"`.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do; `RecordingError` where the bytes cannot be understood.
+    """
+    from callmood.live import StreamFormat, load_engine
+    from callmood.live import listen as records_of
+
+    raw = StreamFormat(rate_hz=rate_hz, channels=channels, agent_channel=agent_channel, party=party)
+    return records_of(load_engine(load_settings(settings).settings), pieces, raw)
 
 
 def validate(

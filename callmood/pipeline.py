@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,14 @@ from callmood.diarize.vad import RATE_HZ
 from callmood.emotion.score import ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.features import ChannelFrames
-from callmood.roles import TOLD_CONFIDENCE, Roles, roles_of
+from callmood.roles import TOLD_CONFIDENCE, Roles, roles_of, told_by
 from callmood.settings import Settings
 from callmood.text import printable, truncated
 from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
 from callmood.types import Analysis, Audio, CallResult, Diarization, Escalation, Recording, Turn, Windows
+
+if TYPE_CHECKING:
+    from callmood.live.engine import Engine as CausalEngine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,8 @@ class Engines:
     escalation: EscalationRule = field(default_factory=EscalationRule)
     rttm: Path | None = None
     """Folder of turns that are taken instead of the diarizer's."""
+    causal: CausalEngine | None = None
+    """Takes the place of all of these where nothing may look ahead."""
 
 
 @lru_cache(maxsize=1)
@@ -52,14 +58,21 @@ def load_engines(settings: Settings) -> Engines:
     from callmood.emotion.model import EmotionModel
 
     use_device(settings.device)
+    model, rule = EmotionModel(settings.models), EscalationRule(threshold_s=settings.escalation_threshold)
+    causal = None
+    if settings.causal:
+        from callmood.live.engine import Engine
+
+        causal = Engine(model, emotion_for=settings.emotion_for, rule=rule)
     return Engines(
         diarizer=load_diarizer(settings),
-        model=EmotionModel(settings.models),
+        model=model,
         emotion_for=settings.emotion_for,
         min_role_confidence=settings.min_role_confidence,
         guess_roles=settings.guess_roles,
-        escalation=EscalationRule(threshold_s=settings.escalation_threshold),
+        escalation=rule,
         rttm=_folder(settings.rttm),
+        causal=causal,
     )
 
 
@@ -145,6 +158,15 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
     party = recording.legs[0].role if len(recording.legs) == 1 else None
     if party is not None:
         audio = mixed(audio)
+    if engines.causal is not None:
+        from callmood.live.recorded import analyze_causally
+
+        analysis = analyze_causally(
+            audio, engines.causal, agent_channel=recording.metadata.agent_channel, party=party
+        )
+        if all(turn.role is None for turn in analysis.turns):
+            return analysis
+        return replace(analysis, role_source=told_by(recording), role_confidence=TOLD_CONFIDENCE)
     engine, turns, audio = _turns(audio, [leg.path for leg in recording.legs], engines.diarizer, engines.rttm)
     if party is not None:
         cast = Roles(

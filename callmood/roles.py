@@ -44,8 +44,7 @@ def roles_of(turns: tuple[Turn, ...], *, recording: Recording, channels: int, gu
     told = recording.metadata.agent_channel
     if channels == 2 and told is not None:
         cast = tuple(replace(turn, role="agent" if turn.channel == told else "customer") for turn in turns)
-        by_leg = any(leg.role is not None for leg in recording.legs)
-        return Roles(turns=cast, source="metadata" if by_leg else "channel", confidence=TOLD_CONFIDENCE)
+        return Roles(turns=cast, source=told_by(recording), confidence=TOLD_CONFIDENCE)
     named = _named_roles(turns)
     if any(turn.role is not None for turn in named):
         return Roles(turns=named, source="metadata", confidence=TOLD_CONFIDENCE)
@@ -61,6 +60,11 @@ def roles_of(turns: tuple[Turn, ...], *, recording: Recording, channels: int, gu
             turns=with_agent(turns, turns[0].speaker), source="heuristic", confidence=GUESS_CONFIDENCE
         )
     return Roles(turns=turns)
+
+
+def told_by(recording: Recording) -> RoleSource:
+    """What tells the agent's channel of a recording of which it is known: the metadata of a leg, or the channel."""
+    return "metadata" if any(leg.role is not None for leg in recording.legs) else "channel"
 
 
 def with_agent(turns: Iterable[Turn], agent: str) -> tuple[Turn, ...]:

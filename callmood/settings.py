@@ -72,6 +72,16 @@ class Settings:
             ),
         },
     )
+    causal: bool = field(
+        default=False,
+        metadata={
+            **_RESULT,
+            "help": (
+                "Look at no moment with what comes after it, as `callmood listen` does with live audio; one channel is "
+                "then one speaker."
+            ),
+        },
+    )
     emotion_for: str = field(
         default="everyone",
         metadata={
@@ -200,6 +210,10 @@ class Settings:
         if not 0 <= self.min_role_confidence <= 1:
             raise UsageError(
                 f"min_role_confidence is {self.min_role_confidence}; it must be a number from 0 to 1."
+            )
+        if self.causal and (self.rttm is not None or self.diarizer not in ("auto", "channels")):
+            raise UsageError(
+                "causal finds the turns as they come; leave rttm and diarizer as they are, or causal out."
             )
         if self.jobs < 0:
             raise UsageError(f"jobs is {self.jobs}; it must be 0 (one per core) or more.")

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand
@@ -16,6 +16,9 @@ from callmood.cli import options as opt
 from callmood.cli.output import Format, chosen_format, emit, say, say_warning, write, write_json
 from callmood.errors import CallmoodError, Exit, UsageError
 from callmood.settings import load_settings
+
+if TYPE_CHECKING:
+    from callmood.types import Role
 
 EXIT_CODES = """\
 Exit codes: 0 all done; 1 fatal; 2 wrong usage; 3 finished, but some recordings newly
@@ -87,6 +90,7 @@ def analyze(
     speakers: opt.Speakers = None,
     pyannote_pipeline: opt.PyannotePipeline = None,
     rttm: opt.Rttm = None,
+    causal: opt.Causal = None,
     emotion_for: opt.EmotionFor = None,
     min_role_confidence: opt.MinRoleConfidence = None,
     guess_roles: opt.GuessRoles = None,
@@ -119,6 +123,7 @@ def analyze(
         "speakers": speakers,
         "pyannote_pipeline": pyannote_pipeline,
         "rttm": rttm,
+        "causal": causal,
         "emotion_for": emotion_for,
         "min_role_confidence": min_role_confidence,
         "guess_roles": guess_roles,
@@ -164,6 +169,7 @@ def retry(
     speakers: opt.Speakers = None,
     pyannote_pipeline: opt.PyannotePipeline = None,
     rttm: opt.Rttm = None,
+    causal: opt.Causal = None,
     emotion_for: opt.EmotionFor = None,
     min_role_confidence: opt.MinRoleConfidence = None,
     guess_roles: opt.GuessRoles = None,
@@ -193,6 +199,7 @@ def retry(
         "speakers": speakers,
         "pyannote_pipeline": pyannote_pipeline,
         "rttm": rttm,
+        "causal": causal,
         "emotion_for": emotion_for,
         "min_role_confidence": min_role_confidence,
         "guess_roles": guess_roles,
@@ -522,6 +529,77 @@ def diarize(
     for sentence in sentences.remarks + sentences.failures:
         say(f"callmood: {sentence}")
     raise typer.Exit(Exit.SOME_FAILED if sentences.failures else Exit.OK)
+
+
+@app.command()
+def listen(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[INPUT]", help="- for standard input, or a named pipe.", show_default=False),
+    ] = None,
+    socket: Annotated[
+        str | None,
+        typer.Option(
+            "--socket", metavar="PATH", help="Serve a Unix socket instead: each connection is a stream."
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", metavar="N", min=0, max=65535, help="Serve a TCP port of 127.0.0.1; 0 takes a free one."
+        ),
+    ] = None,
+    rate: Annotated[
+        int, typer.Option("--rate", metavar="HZ", help="Sampling rate of PCM; WAV tells its own.")
+    ] = 8000,
+    channels: Annotated[
+        int, typer.Option("--channels", metavar="N", help="Channels of PCM, 1 or 2; WAV tells its own.")
+    ] = 1,
+    agent_channel: Annotated[
+        int | None,
+        typer.Option(
+            "--agent-channel",
+            metavar="0|1",
+            min=0,
+            max=1,
+            help="The channel of two that the agent speaks on: 0 is left, 1 is right.",
+        ),
+    ] = None,
+    party: Annotated[
+        str | None,
+        typer.Option(
+            "--party",
+            metavar="agent|customer",
+            help="Who speaks in a stream of one channel, where it is one party alone.",
+        ),
+    ] = None,
+    emotion_for: opt.EmotionFor = None,
+    escalation_threshold: opt.EscalationThreshold = None,
+    device: opt.Device = None,
+    models: opt.Models = None,
+) -> None:
+    """Follow live audio (WAV, or PCM of 16 bit), with a JSON line for each half second."""
+    from callmood.cli.listen import hear_input, serve
+    from callmood.live import StreamFormat, load_engine
+
+    serving = socket is not None or port is not None
+    if serving == (source is not None):
+        raise UsageError("Name one input (- for standard input), or --socket or --port to serve many.")
+    if party not in (None, "agent", "customer"):
+        raise UsageError(f"--party is {party!r}; it must be agent or customer.")
+    raw = StreamFormat(
+        rate_hz=rate, channels=channels, agent_channel=agent_channel, party=cast("Role | None", party)
+    )
+    given = {
+        "emotion_for": emotion_for,
+        "escalation_threshold": escalation_threshold,
+        "device": device,
+        "models": models,
+    }
+    engine = load_engine(load_settings(given).settings)
+    if source is not None:
+        raise typer.Exit(hear_input(engine, source, raw))
+    serve(engine, raw, path=socket, port=port)
 
 
 @app.command()

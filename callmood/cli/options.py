@@ -23,7 +23,7 @@ def _setting(name: str) -> Any:
     return typer.Option(
         flag,
         help=field.metadata["help"] + default,
-        metavar="|".join(choices) if choices else ("N" if field.type == "int" else "TEXT"),
+        metavar="|".join(choices) if choices else {"int": "N", "bool": None}.get(str(field.type), "TEXT"),
         show_default=False,
     )
 
@@ -36,6 +36,7 @@ Diarizer = Annotated[str | None, _setting("diarizer")]
 Speakers = Annotated[str | None, _setting("speakers")]
 PyannotePipeline = Annotated[str | None, _setting("pyannote_pipeline")]
 Rttm = Annotated[str | None, _setting("rttm")]
+Causal = Annotated[bool | None, _setting("causal")]
 EmotionFor = Annotated[str | None, _setting("emotion_for")]
 MaxSecondsPerCall = Annotated[int | None, _setting("max_seconds_per_call")]
 MaxMemoryPerWorker = Annotated[int | None, _setting("max_memory_per_worker")]

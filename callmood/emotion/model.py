@@ -64,3 +64,21 @@ class EmotionModel:
             odds = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
             found.append(np.asarray(odds / odds.sum(axis=-1, keepdims=True), dtype=np.float32))
         return found
+
+    def typical_speech(self) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the MFCC that the network was trained on, less the mean of C0.
+
+        Each of shape (n_mfcc,). Raises ModelError where the network never heard MFCC as they are.
+        """
+        try:
+            layer = self._network.get_layer("absolute_norm")
+        except ValueError as error:
+            raise ModelError(
+                "These models hear MFCC relative to the call alone, so live audio gives them nothing to begin with; "
+                "name others with --models."
+            ) from error
+        mean, variance = (
+            np.array(weights.numpy(), dtype=np.float32)
+            for weights in (layer.moving_mean, layer.moving_variance)
+        )
+        return mean, np.sqrt(variance)
