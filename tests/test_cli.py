@@ -67,7 +67,8 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 def test_help_loads_nothing_heavy() -> None:
     heavy = (
-        "{'tensorflow', 'keras', 'librosa', 'pandas', 'duckdb', 'torch', 'scipy', 'joblib', 'rich.console'}"
+        "{'tensorflow', 'keras', 'librosa', 'pandas', 'duckdb', 'torch', 'scipy', 'joblib', 'rich.console', "
+        "'jinja2', 'matplotlib'}"
     )
     script = (
         "import sys\nfrom callmood.cli import main\n"
@@ -98,6 +99,7 @@ def test_every_command_and_option_has_a_help_text() -> None:
             "models",
             "diarize",
             "retry",
+            "export",
         )
     }
     for name, command in program.commands.items():
@@ -302,6 +304,74 @@ def test_show_in_json_holds_the_views_by_name(reading: Run) -> None:
         1,
     ]
     assert shown["turns"][2]["p_angry"] is None
+    assert [moment["why"] for moment in shown["moments"]] == ["escalation"]
+    assert shown["why"][0].startswith("Flagged, since")
+
+
+def test_show_begins_with_why_the_call_was_flagged(reading: Run) -> None:
+    code, out, _ = reading("show", "call-1", "--why")
+    assert code == 0
+    first, second = out.splitlines()
+    assert first.startswith("Flagged, since the negativity of S2 customer rises by 0.75")
+    assert second.startswith("The call's score is 0.75; ")
+    assert reading("show", "call-1")[1].startswith(f"{out}\ncall ")
+    (row,) = read_csv(reading("show", "call-1", "--why", "--csv")[1])
+    assert row["call_id"] == "call-1"
+    assert f"{row['why']}\n{row['heard']}\n" == out
+
+
+def test_the_play_list_is_a_table_of_times(reading: Run) -> None:
+    heading, row = reading("show", "call-1", "--play-list")[1].splitlines()
+    assert heading.split() == ["from", "to", "who", "why", "peak", "strength"]
+    assert row.split() == ["0:19", "0:30", "S2", "customer", "escalation", "0:27", "0.75"]
+    (record,) = json.loads(reading("show", "call-1", "--play-list", "--json")[1])
+    assert (record["start_s"], record["end_s"], record["why"]) == (19.0, 30.0, "escalation")
+    assert read_csv(reading("show", "call-1", "--play-list", "--csv")[1])[0]["speaker"] == "S2"
+    assert reading("show", "call-2", "--play-list") == (0, "", "nobody's emotion was inferred in it\n")
+
+
+def test_a_plot_is_a_file_and_nothing_else(reading: Run, tmp_path: Path) -> None:
+    assert reading("show", "call-1", "--plot", tmp_path / "plot.png") == (0, "", "")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    for options in (("--why", "--play-list"), ("--why", "--plot", "x.png"), ("--plot", "x.png", "--json")):
+        assert reading("show", "call-1", *options)[0] == 2
+
+
+def test_the_page_is_a_file_and_excludes_other_reports(reading: Run, tmp_path: Path) -> None:
+    assert reading("report", "--html", tmp_path / "r.html", "--limit", "1") == (0, "", "")
+    assert (tmp_path / "r.html").read_text(encoding="utf-8").count("<article") == 1
+    for options in (("--agent",), ("--agent", "alice"), ("--escalations",), ("--json",), ("--csv",)):
+        code, out, err = reading("report", "--html", tmp_path / "r.html", *options)
+        assert (code, out) == (2, "")
+        assert "--html is one page of all" in err
+
+
+def test_export_writes_text_files_or_a_snapshot(reading: Run, tmp_path: Path) -> None:
+    code, out, err = reading("export", "call-1", "--format", "webvtt")
+    assert (code, out.splitlines()[0], err) == (0, "WEBVTT", "")
+    assert reading("export", "--format", "rttm")[1].count("SPEAKER") == 8
+    assert reading("export", "--format", "audacity", "--out", "labels") == (
+        0,
+        "",
+        "wrote 2 files to labels\n",
+    )
+    assert reading("export", "--snapshot", "copy.duckdb") == (0, "", "")
+    assert calls_in(tmp_path / "copy.duckdb") == 3
+    for options, said in (
+        ((), "Give either --format"),
+        (("--format", "rttm", "--snapshot", "x"), "Give either --format"),
+        (("call-1", "--snapshot", "x"), "leave out CALLS and --out"),
+        (("--format", "srt"), "There is no format 'srt'"),
+        (("call-9", "--format", "rttm"), "There is no call 'call-9'"),
+    ):
+        code, out, err = reading("export", *options)
+        assert (code, out) == (2, "")
+        assert said in err
+
+
+def calls_in(database: Path) -> int:
+    with callmood.connect(database) as connection:
+        return int(connection.execute("SELECT count(*) FROM call_summary").fetchone()[0])
 
 
 def test_show_of_an_unknown_call_exits_with_2(reading: Run) -> None:
