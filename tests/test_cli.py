@@ -98,6 +98,7 @@ def test_every_command_and_option_has_a_help_text() -> None:
             "models",
             "diarize",
             "retry",
+            "listen",
         )
     }
     for name, command in program.commands.items():
