@@ -1,5 +1,9 @@
 """Streams in real time into one process: `python -m benchmarks.live [--streams 50,100,200] [--seconds 40]`.
 
+With `--flat-out`, the same streams go through the engine of this process as fast as it can, a round of all of them at a
+time, and only processor time is measured, which other programs on the machine do not change: seconds of stream for each
+second of one core, which is the number of streams that saturates it.
+
 A server is started (`callmood listen --socket`), and for each number of streams so many clients connect, one after
 another, and send two-channel calls of 8 kHz in pieces of a tenth of a second, as fast as people speak. Printed are, of
 the lines that came after the first ten seconds: the latency of a line (from the moment that the last sample of its hop
@@ -125,6 +129,38 @@ async def measure(socket: str, server: int, calls: list[bytes], *, streams: int,
     return seen
 
 
+def flat_out(calls: list[bytes], *, streams: int, seconds: float) -> str:
+    """One line of the table of `--flat-out`: everything but the sockets."""
+    from callmood.live import StreamFormat, load_engine
+    from callmood.live.lines import as_line
+    from callmood.live.listener import Listener
+    from callmood.settings import Settings
+
+    rng = np.random.default_rng(0)
+    engine = load_engine(Settings(device="cpu"))
+    raw = StreamFormat(channels=2, agent_channel=0)
+    listeners = [Listener(engine, raw) for _ in range(streams)]
+    size = RATE_HZ * 4 // 2
+    offsets = [int(rng.integers(len(calls[index % len(calls)]) // 4)) * 4 for index in range(streams)]
+    spent_s, rounds_s = 0.0, []
+    for hop in range(int((seconds + SETTLED_S) * 2)):
+        before_s = time.process_time()
+        for index, listener in enumerate(listeners):
+            call = calls[index % len(calls)]
+            at = (offsets[index] + hop * size) % (len(call) - size)
+            listener.feed(call[at : at + size])
+        heard = [listener.stream for listener in listeners if listener.stream is not None]
+        for listener, told_hop in zip(listeners, engine.step(heard), strict=True):
+            as_line(listener.record(told_hop))
+        if hop >= SETTLED_S * 2:
+            rounds_s.append(time.process_time() - before_s)
+            spent_s += rounds_s[-1]
+    return (
+        f"| {streams} | {spent_s / seconds / streams * 1000:.2f} | {streams * seconds / spent_s:.0f} | "
+        f"{np.percentile(rounds_s, 50):.2f} | {np.percentile(rounds_s, 99):.2f} |"
+    )
+
+
 def processor_s(process: int) -> float:
     """User and system time of a process so far."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -149,10 +185,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--streams", default="50", help="comma-separated numbers of streams")
     parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--flat-out", action="store_true", help="processor time alone, without real time")
     parser.add_argument("--calls", type=Path)
     given = parser.parse_args()
     shared = ROOT.parent / "shared" / "calls"
     calls = two_channel_calls(given.calls or (shared if shared.is_dir() else ROOT / "examples" / "calls"))
+    if given.flat_out:
+        print("| streams | ms of processor per stream-s | streams/core | round of all p50, s | p99, s |")
+        print("| --- | --- | --- | --- | --- |")
+        for streams in map(int, given.streams.split(",")):
+            print(flat_out(calls, streams=streams, seconds=given.seconds), flush=True)
+        return
     with tempfile.TemporaryDirectory() as folder:
         socket = str(Path(folder) / "live.sock")
         server = subprocess.Popen(

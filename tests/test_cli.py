@@ -100,6 +100,7 @@ def test_every_command_and_option_has_a_help_text() -> None:
             "diarize",
             "retry",
             "export",
+            "listen",
         )
     }
     for name, command in program.commands.items():

@@ -31,6 +31,7 @@ from callmood.live import silero
 from callmood.live.engine import Engine, mfcc_of
 from callmood.live.lines import as_line
 from callmood.live.listener import listen
+from callmood.live.load import load_engine
 from callmood.live.mood import EscalationWatch, RunningSmoother
 from callmood.live.norm import RunningNorm, TypicalSpeech
 from callmood.live.recorded import analyze_causally
@@ -119,12 +120,17 @@ def test_pieces_leave_no_trace(call, pieces) -> None:
     assert_same(records(data, pieces=pieces), records(data, pieces=[len(data)]))
 
 
-@pytest.mark.parametrize("rate_hz", [8000, 16000])
-def test_a_recording_analyzed_causally_has_the_numbers_of_the_stream(call, tmp_path, rate_hz) -> None:
+@pytest.mark.parametrize(("rate_hz", "network"), [(8000, True), (8000, False), (16000, False)])
+def test_a_recording_analyzed_causally_has_the_numbers_of_the_stream(
+    call, tmp_path, rate_hz, network
+) -> None:
     samples = call if rate_hz == 8000 else np.repeat(call, 2, axis=1)
     path = write_wav(tmp_path / "call.wav", *samples, rate_hz=rate_hz)
-    told = records(path.read_bytes(), pieces=[777])
-    analysis = analyze_causally(decode_file(path, rate_hz=8000), engine(), agent_channel=0)
+    hearing = load_engine(Settings(device="cpu")) if network else engine()
+    data = path.read_bytes()
+    parts = [data[at : at + 777] for at in range(0, len(data), 777)]
+    told = [json.loads(as_line(record)) for record in listen(hearing, parts, STEREO)]
+    analysis = analyze_causally(decode_file(path, rate_hz=8000), hearing, agent_channel=0)
 
     windows = [
         (

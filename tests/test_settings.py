@@ -112,6 +112,7 @@ def test_the_results_hash_follows_the_settings_that_decide_results_and_no_others
         "speakers": "3",
         "pyannote_pipeline": "folder",
         "rttm": "folder",
+        "causal": True,
         "emotion_for": "customer",
         "min_role_confidence": 0.5,
         "guess_roles": True,
@@ -140,10 +141,20 @@ def test_the_results_hash_follows_the_settings_that_decide_results_and_no_others
         if replace(Settings(), **{name: value}).results_hash() != before
     }
     assert decisive == {
-        *("diarizer", "speakers", "pyannote_pipeline", "rttm", "emotion_for", "escalation_threshold"),
-        *("min_role_confidence", "guess_roles"),
+        *("diarizer", "speakers", "pyannote_pipeline", "rttm", "causal", "emotion_for"),
+        *("escalation_threshold", "min_role_confidence", "guess_roles"),
     }
 
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(field.metadata["help"].endswith(".") for field in fields(Settings))
+
+
+@pytest.mark.parametrize(("said", "meant"), [("true", True), ("1", True), ("False", False), ("0", False)])
+def test_a_switch_is_read_from_the_environment(said, meant) -> None:
+    assert load_settings(environment={"CALLMOOD_CAUSAL": said}).settings.causal is meant
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused() -> None:
+    with pytest.raises(UsageError, match="true or false"):
+        load_settings(environment={"CALLMOOD_CAUSAL": "maybe"})
