@@ -18,6 +18,7 @@ from callmood.diarize.vad import RATE_HZ
 from callmood.emotion.score import ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.settings import Settings
+from callmood.signals import signals_of
 from callmood.text import printable, truncated
 from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
 from callmood.types import Analysis, Audio, CallResult, Diarization, Escalation, Recording, Turn, Windows
@@ -132,7 +133,7 @@ def _failed(recording: Recording, stage: str, error: Exception) -> CallResult:
 
 
 def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analysis:
-    """Turns, scores, trajectory and escalations of canonical audio; a pure function of its arguments."""
+    """Turns, scores, trajectory, escalations and signals of canonical audio; a pure function of its arguments."""
     party = recording.legs[0].role if len(recording.legs) == 1 else None
     if party is not None:
         audio = mixed(audio)
@@ -143,6 +144,7 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
         turns = with_roles(turns, agent_channel=recording.metadata.agent_channel)
     scores = _score(turns, audio, engines)
     windows = _trajectory(scores, turns)
+    turn_signals, between = signals_of(audio, turns)
     return Analysis(
         duration_s=audio.duration_s,
         channels=audio.source_channels,
@@ -154,6 +156,8 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
         turn_affect=affect_of(scores.turns),
         windows=windows,
         escalations=_escalations(windows, turns, engines.escalation),
+        turn_signals=turn_signals,
+        nonspeech=between,
     )
 
 
