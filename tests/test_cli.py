@@ -256,8 +256,8 @@ def test_reports_that_exclude_one_another_are_refused(reading: Run) -> None:
 
 
 def test_limit(reading: Run) -> None:
-    assert len(json.loads(reading("report", "--limit", "2", "--json")[1])) == 2
-    assert reading("report", "--limit", "0")[0] == 2
+    assert len(json.loads(reading("report", "--top", "2", "--json")[1])) == 2
+    assert reading("report", "--top", "0")[0] == 2
 
 
 def test_an_empty_report_says_so_to_people_and_stays_parseable(run: Run, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Reports: queries over the results database's views. What a report shows, anyone can query."""
 
+from callmood.report.choice import ALL_CALLS, Choice, chosen
 from callmood.report.queries import (
     Table,
     agents,
     call,
     calls,
+    conversation,
     escalations,
     find_agent,
     find_call,
@@ -16,10 +18,14 @@ from callmood.report.queries import (
 )
 
 __all__ = [
+    "ALL_CALLS",
+    "Choice",
     "Table",
     "agents",
     "call",
     "calls",
+    "chosen",
+    "conversation",
     "escalations",
     "find_agent",
     "find_call",
