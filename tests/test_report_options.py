@@ -98,7 +98,7 @@ def test_times_are_days_moments_or_how_long_ago() -> None:
     assert chosen(since="2026-03-02T08:00+02:00").since == datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "7", "7y", "2026-13-01", "99999w", "2026-3-1"])
+@pytest.mark.parametrize("text", ["", "yesterday", "7", "7y", "2026-13-01", "2026-3-1"])
 def test_what_is_no_time_is_told_with_what_is(text: str) -> None:
     with pytest.raises(UsageError, match=r"--since .* is no time; give a date such as 2026-04-17"):
         chosen(since=text, now=NOW)
