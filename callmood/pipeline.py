@@ -21,6 +21,7 @@ from callmood.errors import CallmoodError, RecordingError
 from callmood.features import ChannelFrames
 from callmood.roles import TOLD_CONFIDENCE, Roles, roles_of, told_by
 from callmood.settings import Settings
+from callmood.signals import signals_of
 from callmood.text import printable, truncated
 from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
 from callmood.types import Analysis, Audio, CallResult, Diarization, Escalation, Recording, Turn, Windows
@@ -154,7 +155,7 @@ def _failed(recording: Recording, stage: str, error: Exception) -> CallResult:
 
 
 def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analysis:
-    """Turns, scores, trajectory and escalations of canonical audio; a pure function of its arguments."""
+    """Turns, scores, trajectory, escalations and signals of canonical audio; a pure function of its arguments."""
     party = recording.legs[0].role if len(recording.legs) == 1 else None
     if party is not None:
         audio = mixed(audio)
@@ -164,6 +165,8 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
         analysis = analyze_causally(
             audio, engines.causal, agent_channel=recording.metadata.agent_channel, party=party
         )
+        turn_signals, between = signals_of(audio, analysis.turns)
+        analysis = replace(analysis, turn_signals=turn_signals, nonspeech=between)
         if all(turn.role is None for turn in analysis.turns):
             return analysis
         return replace(analysis, role_source=told_by(recording), role_confidence=TOLD_CONFIDENCE)
@@ -179,6 +182,7 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
     turns = cast.turns
     scores = _score(cast, audio, engines)
     windows = _trajectory(scores, turns)
+    turn_signals, between = signals_of(audio, turns)
     return Analysis(
         duration_s=audio.duration_s,
         channels=audio.source_channels,
@@ -192,6 +196,8 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
         escalations=_escalations(windows, turns, engines.escalation),
         role_source=cast.source,
         role_confidence=cast.confidence,
+        turn_signals=turn_signals,
+        nonspeech=between,
     )
 
 

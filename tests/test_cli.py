@@ -259,8 +259,8 @@ def test_reports_that_exclude_one_another_are_refused(reading: Run) -> None:
 
 
 def test_limit(reading: Run) -> None:
-    assert len(json.loads(reading("report", "--limit", "2", "--json")[1])) == 2
-    assert reading("report", "--limit", "0")[0] == 2
+    assert len(json.loads(reading("report", "--top", "2", "--json")[1])) == 2
+    assert reading("report", "--top", "0")[0] == 2
 
 
 def test_an_empty_report_says_so_to_people_and_stays_parseable(run: Run, tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_a_plot_is_a_file_and_nothing_else(reading: Run, tmp_path: Path) -> None
 
 
 def test_the_page_is_a_file_and_excludes_other_reports(reading: Run, tmp_path: Path) -> None:
-    assert reading("report", "--html", tmp_path / "r.html", "--limit", "1") == (0, "", "")
+    assert reading("report", "--html", tmp_path / "r.html", "--top", "1") == (0, "", "")
     assert (tmp_path / "r.html").read_text(encoding="utf-8").count("<article") == 1
     for options in (("--agent",), ("--agent", "alice"), ("--escalations",), ("--json",), ("--csv",)):
         code, out, err = reading("report", "--html", tmp_path / "r.html", *options)

@@ -16,6 +16,7 @@ from conftest import NOON, certain, make_recording, make_result, make_run
 import callmood
 from callmood.diarize.turns import mark_overlap
 from callmood.results.derived import DERIVED
+from callmood.results.metrics import metrics_document
 from callmood.results.schema import MIGRATIONS, Connection, m001_initial, migrate
 from callmood.results.store import Store
 from callmood.results.views import MEASURES
@@ -466,3 +467,20 @@ def test_a_database_of_the_first_schema_gets_its_measures(tmp_path: Path, connec
     check(found, interruptions=now["interruptions"], talk_share=now["talk_share"], speech_rate=None)
     assert "speech_rate: syllables were not counted when the call was analyzed" in found["too_thin"]
     old.close()
+
+
+def test_the_document_of_measures_is_that_of_the_views(connection: Connection) -> None:
+    written = (Path(__file__).resolve().parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert written == metrics_document()
+
+    for view, section in re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", written, flags=re.M | re.S):
+        documented = set(re.findall(r"^\| `(\w+)` \|", section, flags=re.M))
+        made_of = {
+            name
+            for row in re.findall(r"^\| `.*$", section, flags=re.M)
+            for name in re.findall(r"`(\w+)`", row)
+        }
+        columns = {column[0] for column in connection.execute(f"SELECT * FROM {view} LIMIT 0").description}
+        keys = {"call_id", "speaker", "role", "agent_id", "queue", "started_at", "too_thin"}
+        assert columns - keys == made_of | documented, view
+        assert documented == {measure.name for measure in MEASURES[view]}

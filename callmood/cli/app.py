@@ -257,12 +257,10 @@ def report(
     escalations: Annotated[
         bool, typer.Option("--escalations", help="One row per escalation; with --agent ID, of that agent.")
     ] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit", metavar="N", min=1, help="Show the first N rows only; with --html, N calls in depth."
-        ),
-    ] = None,
+    conversation: Annotated[
+        bool,
+        typer.Option("--conversation", help="How each call was talked; with --agent ID, that agent's calls."),
+    ] = False,
     html: Annotated[
         str | None,
         typer.Option(
@@ -272,37 +270,67 @@ def report(
             "the 50 calls with the highest scores.",
         ),
     ] = None,
+    since: opt.Since = None,
+    until: opt.Until = None,
+    queue: opt.Queue = None,
+    min_calls: Annotated[
+        int, typer.Option("--min-calls", metavar="N", min=1, help="With --agent: agents with so many calls.")
+    ] = 1,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top", metavar="N", min=1, help="The first N rows only; with --html, N calls in depth."
+        ),
+    ] = None,
     as_json: opt.AsJson = False,
     as_csv: opt.AsCsv = False,
+    as_markdown: opt.AsMarkdown = False,
+    parquet: opt.Parquet = None,
     db: opt.Db = None,
 ) -> None:
-    """Report on calls (the strongest escalation first), agents or escalations."""
+    """Report on calls (the strongest escalation first), agents, escalations or conversations."""
     from callmood import report as reports
     from callmood.cli import layouts
+    from callmood.cli.parquet import write_or_save
     from callmood.cli.show import show_agent
 
-    output = chosen_format(as_json=as_json, as_csv=as_csv)
-    if escalations and agent == ALL_AGENTS:
-        raise UsageError("--agent without an ID and --escalations are two reports; ask for one of them.")
+    output = chosen_format(as_json=as_json, as_csv=as_csv, as_markdown=as_markdown)
+    if (agent == ALL_AGENTS) + escalations + conversation > 1:
+        raise UsageError(
+            "--agent without an ID, --escalations and --conversation are different reports; ask for one of them."
+        )
+    if min_calls > 1 and agent != ALL_AGENTS:
+        raise UsageError("--min-calls is about the report of all agents; add --agent without an ID.")
+    choice = reports.chosen(since=since, until=until, queue=queue, timezone=load_settings().settings.timezone)
     if html is not None:
-        if escalations or agent is not None or output is not Format.TABLE:
-            raise UsageError("--html is one page of all; leave out --agent, --escalations, --json and --csv.")
-        callmood.write_page(html, db=db, top=limit)
+        narrowed = escalations or conversation or agent is not None or choice != reports.ALL_CALLS
+        if narrowed or parquet is not None or output is not Format.TABLE:
+            raise UsageError("--html is one page of all calls; leave out every option but --top and --db.")
+        callmood.write_page(html, db=db, top=top)
         return
     with callmood.connect(db) as connection:
         if agent:
             reports.find_agent(connection, agent)
+        of: dict[str, Any] = {"agent_id": agent or None, "choice": choice, "limit": top}
         if escalations:
-            found = reports.escalations(connection, agent_id=agent, limit=limit)
-            write(found, output, layouts.ESCALATIONS, empty="no escalations")
+            found, fields, empty = (
+                reports.escalations(connection, **of),
+                layouts.ESCALATIONS,
+                "no escalations",
+            )
+        elif conversation:
+            found, fields, empty = reports.conversation(connection, **of), layouts.CONVERSATIONS, "no calls"
         elif agent == ALL_AGENTS:
-            found = reports.agents(connection, limit=limit)
-            write(found, output, layouts.AGENTS, empty=layouts.NO_AGENTS)
-        elif agent:
-            show_agent(connection, agent, output, limit=limit)
+            found = reports.agents(connection, min_calls=min_calls, choice=choice, limit=top)
+            fields = layouts.AGENTS
+            empty = layouts.NO_AGENTS if choice == reports.ALL_CALLS and min_calls == 1 else "no such agents"
+        elif agent and parquet is None and output is not Format.MARKDOWN:
+            show_agent(connection, agent, output, choice=choice, limit=top)
+            return
         else:
-            found = reports.calls(connection, limit=limit)
-            write(found, output, layouts.CALLS, empty="no calls yet; run `callmood analyze`")
+            found, fields = reports.calls(connection, **of), layouts.CALLS
+            empty = layouts.NO_CALLS if choice == reports.ALL_CALLS else "no such calls"
+        write_or_save(found, output, fields, parquet=parquet, empty=empty)
 
 
 @app.command()

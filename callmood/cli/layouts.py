@@ -132,6 +132,25 @@ ESCALATIONS = [
     Field(heading="recovered", show=lambda record: "yes" if record["recovered"] else "no"),
 ]
 
+CONVERSATIONS = [
+    _CALL_ID,
+    _AGENT,
+    _STARTED,
+    _LENGTH,
+    Field(heading="speech", show=_number("speech_share_of_call", ".0%"), number=True),
+    Field(heading="changes", show=_number("speaker_changes", "d"), number=True),
+    Field(heading="response s", show=_number("response_median_gap_s", "+.1f"), number=True),
+    Field(heading="overtalk", show=_number("overtalk_share_of_call", ".0%"), number=True),
+    Field(heading="interruptions", show=_number("interruptions", "d"), number=True),
+    Field(heading="silence", show=_number("silence_share_of_call", ".0%"), number=True),
+    Field(heading="dead air", show=_clock("dead_air_s"), number=True),
+    Field(heading="longest", show=_clock("longest_silence_s"), number=True),
+    Field(heading="music", show=_clock("music_s"), number=True),
+    Field(heading="tones", show=_clock("tone_s"), number=True),
+]
+
+NO_CALLS = "no calls yet; run `callmood analyze`"
+
 NO_AGENTS = "no call says who its agent was; tell it with `callmood analyze --metadata FILE` or --pattern"
 
 TURNS = [

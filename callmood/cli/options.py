@@ -71,3 +71,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 AsCsv = Annotated[
     bool, typer.Option("--csv", help="Print CSV instead of a table, made safe to open in a spreadsheet.")
 ]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
+Parquet = Annotated[
+    str | None,
+    typer.Option(
+        "--parquet", metavar="FILE", help="Write all columns to a Parquet file instead of printing."
+    ),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Calls that began then or later: 2026-04-17, 2026-04-17T08:00, or how long ago: 12h, 7d, 2w.",
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="TIME", help="Calls that began before; a date includes its day."),
+]
+Queue = Annotated[str | None, typer.Option("--queue", metavar="QUEUE", help="Calls of that queue.")]

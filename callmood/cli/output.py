@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +29,7 @@ class Format(Enum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    MARKDOWN = "markdown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +44,27 @@ class Field:
     """Left out where no record has it."""
 
 
-def chosen_format(*, as_json: bool, as_csv: bool) -> Format:
+def chosen_format(*, as_json: bool, as_csv: bool, as_markdown: bool = False) -> Format:
     """The format that the options name."""
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude one another; give one of them.")
-    return Format.JSON if as_json else Format.CSV if as_csv else Format.TABLE
+    named = [
+        (option, output)
+        for option, output, given in (
+            ("--json", Format.JSON, as_json),
+            ("--csv", Format.CSV, as_csv),
+            ("--markdown", Format.MARKDOWN, as_markdown),
+        )
+        if given
+    ]
+    if len(named) > 1:
+        options = " and ".join(option for option, _ in named)
+        raise UsageError(f"{options} exclude one another; give one of them.")
+    return named[0][1] if named else Format.TABLE
 
 
 def write(
     table: Table, output: Format, fields: Sequence[Field] | None = None, *, empty: str = "no rows"
 ) -> None:
-    """Print a table: all its columns as JSON or CSV, `fields` (default: all columns) for people.
+    """Print a table: all its columns as JSON or CSV, `fields` (default: all columns) for people and as Markdown.
 
     `empty` is the sentence that people get, on standard error, where there are no rows.
     """
@@ -59,6 +72,8 @@ def write(
         emit(_json_lines(table.records()))
     elif output is Format.CSV:
         emit(_csv_lines(table))
+    elif output is Format.MARKDOWN:
+        emit(_markdown_lines(list(table.records()), fields or plain_fields(table.columns)))
     elif records := list(table.records()):
         write_table(records, fields or plain_fields(table.columns))
     else:
@@ -76,8 +91,7 @@ def write_table(records: Sequence[Mapping[str, Any]], fields: Sequence[Field]) -
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    texts = [[printable(field.show(record)) for field in fields] for record in records]
-    shown = [i for i, field in enumerate(fields) if not field.optional or any(row[i] for row in texts)]
+    texts, shown = _shown(records, fields)
     table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for field in (fields[i] for i in shown):
         table.add_column(
@@ -98,6 +112,14 @@ def write_table(records: Sequence[Mapping[str, Any]], fields: Sequence[Field]) -
         legacy_windows=False,
     ).print(table)
     emit(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
+
+
+def _shown(
+    records: Sequence[Mapping[str, Any]], fields: Sequence[Field]
+) -> tuple[list[list[str]], list[int]]:
+    """What the fields show of each record, and which of them are not left out."""
+    texts = [[printable(field.show(record)) for field in fields] for record in records]
+    return texts, [i for i, field in enumerate(fields) if not field.optional or any(row[i] for row in texts)]
 
 
 def write_record(record: Mapping[str, Any], fields: Sequence[Field]) -> None:
@@ -187,6 +209,25 @@ def _csv_lines(table: Table) -> Iterator[str]:
         yield _drain(buffer)
         writer.writerow([no_formula(value) if isinstance(value, str) else _text(value) for value in row])
     yield _drain(buffer)
+
+
+def _markdown_lines(records: Sequence[Mapping[str, Any]], fields: Sequence[Field]) -> Iterator[str]:
+    texts, shown = _shown(records, fields)
+    yield _markdown_row(printable(fields[i].heading) for i in shown)
+    yield "|" + "|".join(" ---: " if fields[i].number else " --- " for i in shown) + "|\n"
+    for row in texts:
+        yield _markdown_row(row[i] for i in shown)
+
+
+def _markdown_row(texts: Iterable[str]) -> str:
+    return "| " + " | ".join(_no_markup(text) for text in texts) + " |\n"
+
+
+def _no_markup(text: str) -> str:
+    """A text that Markdown shows as it is: nothing in it is markup, HTML, a link or the end of a cell."""
+    # GitHub's dialect makes links of bare addresses, too.
+    escaped = re.sub(r"([\\`*_{}\[\]|~@]|:(?=//)|(?<=www)\.)", r"\\\1", text)
+    return html.escape(escaped, quote=False)
 
 
 def _drain(buffer: io.StringIO) -> str:

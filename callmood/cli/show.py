@@ -13,7 +13,17 @@ from callmood.cli.output import (
     write_record,
     write_table,
 )
-from callmood.report import Table, agents, calls, speakers, trajectory, trajectory_peaks, turns
+from callmood.report import (
+    ALL_CALLS,
+    Choice,
+    Table,
+    agents,
+    calls,
+    speakers,
+    trajectory,
+    trajectory_peaks,
+    turns,
+)
 from callmood.report.in_depth import Record, in_depth
 from callmood.report.why import why
 from callmood.results.schema import Connection
@@ -65,13 +75,18 @@ def show_why(connection: Connection, call_id: str, output: Format) -> None:
         write(Table(columns=("call_id", "why", "heard"), rows=iter([(call_id, *sentences)])), output)
 
 
-def show_agent(connection: Connection, agent_id: str, output: Format, *, limit: int | None) -> None:
+def show_agent(
+    connection: Connection, agent_id: str, output: Format, *, choice: Choice = ALL_CALLS, limit: int | None
+) -> None:
     """Print one agent's row of `agent_summary` with that agent's calls; as CSV, the calls alone."""
-    found = calls(connection, agent_id=agent_id, limit=limit)
+    found = calls(connection, agent_id=agent_id, choice=choice, limit=limit)
     if output is Format.CSV:
         write(found, output)
         return
-    (summary,) = agents(connection, agent_id=agent_id).records()
+    summary = next(agents(connection, agent_id=agent_id, choice=choice).records(), None)
+    if summary is None:
+        write(found, output, layouts.CALLS, empty="no such calls")
+        return
     if output is Format.JSON:
         write_json([{**summary, "call_summary": list(found.records())}])
     else:

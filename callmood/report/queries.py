@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from callmood.errors import UsageError
+from callmood.report.choice import ALL_CALLS, CHOSEN, Choice
 from callmood.results.schema import Connection
+from callmood.results.views import VIEWS
 
 _FETCH_ROWS = 1000
 
@@ -22,37 +24,58 @@ class Table:
     """Different from one another: a repeated name gets `_2`, `_3`, ..."""
     rows: Iterator[tuple[Any, ...]]
     """Read from the database as they are asked for, once."""
+    types: tuple[str, ...] = ()
+    """Of the columns, in SQL; none where the rows come from elsewhere."""
 
     def records(self) -> Iterator[dict[str, Any]]:
         """The rows, by column name."""
         return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
 
 
-def calls(connection: Connection, *, agent_id: str | None = None, limit: int | None = None) -> Table:
+def calls(
+    connection: Connection,
+    *,
+    agent_id: str | None = None,
+    choice: Choice = ALL_CALLS,
+    limit: int | None = None,
+) -> Table:
     """`call_summary`, the strongest escalation first; of one agent, or of all calls."""
     return _select(
         connection,
-        """
-        SELECT * FROM call_summary WHERE $agent_id IS NULL OR agent_id = $agent_id
+        f"""
+        SELECT * FROM call_summary WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND {CHOSEN}
         ORDER BY escalation_score DESC NULLS LAST, worst_negativity DESC NULLS LAST, call_id
         LIMIT $limit
-        """,
+        """,  # noqa: S608 - constants of this package
         agent_id=agent_id,
         limit=limit,
+        **choice.arguments(),
     )
 
 
-def agents(connection: Connection, *, agent_id: str | None = None, limit: int | None = None) -> Table:
-    """`agent_summary`, the highest share of escalated calls first; of one agent, or of all."""
+def agents(
+    connection: Connection,
+    *,
+    agent_id: str | None = None,
+    choice: Choice = ALL_CALLS,
+    min_calls: int = 1,
+    limit: int | None = None,
+) -> Table:
+    """`agent_summary`, the highest share of escalated calls first; of one agent, or of all, over the chosen calls."""
+    # The view's query names its tables without a schema, so that it reads the chosen calls here.
     return _select(
         connection,
-        """
-        SELECT * FROM agent_summary WHERE $agent_id IS NULL OR agent_id = $agent_id
+        f"""
+        WITH call_summary AS (SELECT * FROM main.call_summary WHERE {CHOSEN})
+        SELECT * FROM ({VIEWS["agent_summary"]})
+        WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND calls >= $min_calls
         ORDER BY escalation_rate DESC NULLS LAST, agent_id
         LIMIT $limit
-        """,
+        """,  # noqa: S608 - constants of this package
         agent_id=agent_id,
+        min_calls=min_calls,
         limit=limit,
+        **choice.arguments(),
     )
 
 
@@ -61,20 +84,43 @@ def escalations(
     *,
     agent_id: str | None = None,
     call_id: str | None = None,
+    choice: Choice = ALL_CALLS,
     limit: int | None = None,
 ) -> Table:
     """`escalations`, the highest first; of one agent, of one call, or all."""
     return _select(
         connection,
-        """
+        f"""
         SELECT * FROM escalations
-        WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND ($call_id IS NULL OR call_id = $call_id)
+        WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND ($call_id IS NULL OR call_id = $call_id) AND {CHOSEN}
         ORDER BY height DESC, call_id, onset_s
         LIMIT $limit
-        """,
+        """,  # noqa: S608 - constants of this package
         agent_id=agent_id,
         call_id=call_id,
         limit=limit,
+        **choice.arguments(),
+    )
+
+
+def conversation(
+    connection: Connection,
+    *,
+    agent_id: str | None = None,
+    choice: Choice = ALL_CALLS,
+    limit: int | None = None,
+) -> Table:
+    """`call_conversation`, the most dead air first; of one agent, or of all calls."""
+    return _select(
+        connection,
+        f"""
+        SELECT * FROM call_conversation WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND {CHOSEN}
+        ORDER BY dead_air_s DESC NULLS LAST, unspoken_s DESC, call_id
+        LIMIT $limit
+        """,  # noqa: S608 - constants of this package
+        agent_id=agent_id,
+        limit=limit,
+        **choice.arguments(),
     )
 
 
@@ -317,7 +363,11 @@ def _select(connection: Connection, sql: str, **arguments: Any) -> Table:
     # A cursor of its own, so that the rows of one answer can still be read when the next query is made.
     cursor = connection.cursor()
     cursor.execute(sql, arguments or None)
-    return Table(columns=_distinct([column[0] for column in cursor.description]), rows=_rows(cursor))
+    return Table(
+        columns=_distinct([column[0] for column in cursor.description]),
+        rows=_rows(cursor),
+        types=tuple(str(column[1]) for column in cursor.description),
+    )
 
 
 def _rows(cursor: Connection) -> Iterator[tuple[Any, ...]]:

@@ -33,9 +33,9 @@ RELATIONS: dict[str, str] = {
         "denominator is 0. Moods and escalations are those of call_summary."
     ),
     "nonspeech": "What sounds while nobody speaks: stretches that make up all of a call outside its turns.",
-    "speaker_mood": "One row per speaker of a call: mood by part of the call and by emotion; see docs/metrics.md.",
-    "speaker_conversation": "One row per speaker of a call: how the speaker talked; see docs/metrics.md.",
-    "call_conversation": "One row per call that was decoded: how it was talked; see docs/metrics.md.",
+    "speaker_mood": "One row per speaker of a call: mood by part of the call and by emotion.",
+    "speaker_conversation": "One row per speaker of a call: how the speaker talked.",
+    "call_conversation": "One row per call that was decoded: how it was talked.",
     "speaker_changes": "One row for each time that the floor passes to somebody else.",
     "overtalks": "One row for each pair of turns of two speakers that overlap.",
     "mood_components": "What speaker_mood is made of, as the call was written; query the view.",

@@ -409,7 +409,11 @@ MEASURES: dict[str, tuple[Measure, ...]] = {
         _counted("dead_air_s", "Seconds of those silences.", _TOLD_APART),
         _counted("tone_s", "Seconds of ring, dial, busy and other tones while nobody speaks.", _TOLD_APART),
         _counted("music_s", "Seconds of music, such as on hold, while nobody speaks.", _TOLD_APART),
-        _counted("noise_s", "Seconds of other sounds while nobody speaks.", _TOLD_APART),
+        _counted(
+            "noise_s",
+            "Seconds of other sounds while nobody speaks, words that were not found to be speech among them.",
+            _TOLD_APART,
+        ),
     ),
 }
 

@@ -1,0 +1,170 @@
+"""Options of `callmood report`: which calls, how many, and in which format; hostile names in each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from conftest import make_result, make_run
+
+from callmood.cli.app import main
+from callmood.errors import UsageError
+from callmood.report import Choice, chosen
+from callmood.results.store import Store
+
+NOW = datetime(2026, 3, 9, 12, tzinfo=UTC)
+HOSTILE = '=HYPERLINK("x")|<img src=x onerror=alert(1)>[a](https://b)\'Zürich'
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`callmood report` on four calls of two agents in two queues, from 1 to 4 March 2026 at noon."""
+    monkeypatch.chdir(tmp_path)
+    with Store("callmood.duckdb") as store:
+        for day, agent, queue in (
+            (1, "a", "sales"),
+            (2, "a", "billing"),
+            (3, "a", "sales"),
+            (4, "b", HOSTILE),
+        ):
+            result = make_result(
+                f"call-{day}",
+                agent_id=HOSTILE if agent == "b" else agent,
+                queue=queue,
+                started_at=datetime(2026, 3, day, 12, tzinfo=UTC),
+            )
+            store.write(result, make_run(), analyzed_at=NOW)
+        store.write(make_result("undated", agent_id="a", queue="sales"), make_run(), analyzed_at=NOW)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main(["report", *(str(argument) for argument in arguments)])
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def ids(run: Run, *arguments: str) -> list[str]:
+    code, out, err = run(*arguments, "--json")
+    assert code == 0, err
+    return sorted(row["call_id"] for row in json.loads(out))
+
+
+@pytest.mark.parametrize("report", [[], ["--escalations"], ["--conversation"]])
+def test_reports_are_about_the_chosen_calls(run: Run, report: list[str]) -> None:
+    assert ids(run, *report, "--since", "2026-03-02", "--until", "2026-03-03") == ["call-2", "call-3"]
+    assert ids(run, *report, "--since", "2026-03-02T12:00:01Z") == ["call-3", "call-4"]
+    assert ids(run, *report, "--queue", "sales") == ["call-1", "call-3", "undated"]
+    assert ids(run, *report, "--queue", HOSTILE) == ["call-4"]
+    assert ids(run, *report, "--queue", "' OR 1=1 --") == []
+    if report:  # without, `--agent ID` is that agent in depth
+        assert ids(run, *report, "--agent", "a", "--until", "2026-03-01") == ["call-1"]
+
+
+def test_agents_are_counted_over_the_chosen_calls(run: Run) -> None:
+    def agents(*arguments: str) -> dict[str, int]:
+        return {row["agent_id"]: row["calls"] for row in json.loads(run("--agent", *arguments, "--json")[1])}
+
+    assert agents() == {"a": 4, HOSTILE: 1}
+    assert agents("--min-calls", "2") == {"a": 4}
+    assert agents("--since", "2026-03-02", "--queue", "sales") == {"a": 1}
+    assert agents("--since", "2026-03-02", "--min-calls", "2") == {"a": 2}
+
+
+def test_an_agent_in_depth_is_told_over_the_chosen_calls(run: Run) -> None:
+    (agent,) = json.loads(run("--agent", "a", "--until", "2026-03-02", "--json")[1])
+
+    assert agent["calls"] == 2
+    assert sorted(row["call_id"] for row in agent["call_summary"]) == ["call-1", "call-2"]
+    assert run("--agent", "a", "--queue", "none")[::2] == (0, "no such calls\n")
+
+
+def test_times_are_days_moments_or_how_long_ago() -> None:
+    assert chosen(since="7d", now=NOW).since == datetime(2026, 3, 2, 12, tzinfo=UTC)
+    assert chosen(since="12h", now=NOW).since == datetime(2026, 3, 9, 0, tzinfo=UTC)
+    assert chosen(until="2w", now=NOW).until == datetime(2026, 2, 23, 12, tzinfo=UTC)
+    day = chosen(since="2026-03-02", until="2026-03-02", timezone="Europe/Berlin")
+    assert day == Choice(
+        since=datetime(2026, 3, 1, 23, tzinfo=UTC), until=datetime(2026, 3, 2, 23, tzinfo=UTC)
+    )
+    assert chosen(since="2026-03-02T08:00+02:00").since == datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "7", "7y", "2026-13-01", "2026-3-1"])
+def test_what_is_no_time_is_told_with_what_is(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--since .* is no time; give a date such as 2026-04-17"):
+        chosen(since=text, now=NOW)
+
+
+def test_a_time_that_ends_before_it_begins_is_refused(run: Run) -> None:
+    code, _, err = run("--since", "2026-03-03", "--until", "2026-03-01")
+
+    assert code == 2
+    assert "--since 2026-03-03 is not before --until 2026-03-01" in err
+
+
+def test_markdown_shows_hostile_names_as_text(run: Run) -> None:
+    lines = run("--queue", HOSTILE, "--markdown")[1].splitlines()
+
+    assert lines[0].startswith("| call | file | agent | started | length |")
+    assert lines[1].startswith("| --- | --- | --- | --- | ---: |")
+    assert '| =HYPERLINK("x")\\|&lt;img src=x onerror=alert(1)&gt;\\[a\\](https\\://b)\'Zürich |' in lines[2]
+    assert len(lines) == 3
+
+
+def test_parquet_has_all_columns_with_their_types_and_names_as_they_are(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("--conversation", "--parquet", tmp_path / "it's.parquet")
+    assert (code, out) == (0, "")
+    assert "wrote 5 rows" in err
+
+    def one(query: str) -> Any:
+        return duckdb.connect().execute(query, [str(tmp_path / "it's.parquet")]).fetchone()
+
+    assert one("SELECT count(*), count(started_at) FROM read_parquet(?)") == (5, 4)
+    assert one("SELECT queue FROM read_parquet(?) WHERE call_id = 'call-4'") == (HOSTILE,)
+    kinds = (
+        "SELECT typeof(speakers), typeof(spoken_s), typeof(tone_s), typeof(started_at) FROM read_parquet(?)"
+    )
+    assert one(kinds) == ("BIGINT", "DOUBLE", "DOUBLE", "TIMESTAMP WITH TIME ZONE")
+
+
+def test_parquet_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("--parquet", tmp_path / "none" / "x.parquet")
+
+    assert code == 2
+    assert "cannot be written" in err
+    assert "--parquet" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--json", "--markdown"),
+        ("--csv", "--parquet", "x.parquet"),
+        ("--conversation", "--escalations"),
+        ("--agent", "--conversation"),
+        ("--min-calls", "2"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(run: Run, arguments: tuple[str, ...]) -> None:
+    code, out, err = run(*arguments)
+
+    assert (code, out) == (2, "")
+    assert err
+    assert not Path("x.parquet").exists()
+
+
+def test_no_row_of_csv_begins_a_formula(run: Run) -> None:
+    lines = run("--conversation", "--queue", HOSTILE, "--csv")[1].splitlines()
+
+    assert "'=HYPERLINK" in lines[1]
+    assert ",=HYPERLINK" not in lines[1]
+    assert ',"=HYPERLINK' not in lines[1]
