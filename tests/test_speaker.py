@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.diarization import spoken_parts
 from callmood.diarize.voice import VoiceConfig
 from callmood.model_files import VOICE_CONFIG, VOICE_WEIGHTS
 from training.corpora import Clip
@@ -89,3 +90,14 @@ def test_loud_parts_are_those_within_25_db_of_the_loudest() -> None:
     # A second each: loud, 40 dB below, 20 dB below.
     parts = loud_parts(np.concatenate((tone, tone / 100, tone / 10)))
     assert parts / 8000 == pytest.approx(np.array([[0.0, 1.0], [2.0, 3.0]]), abs=0.1)
+
+
+def test_the_room_of_a_noisy_clip_is_loud_and_not_spoken() -> None:
+    t = np.arange(8000) / 8000
+    hum, tone = 0.1 * np.sin(2 * np.pi * 500 * t), np.sin(2 * np.pi * 1000 * t)
+    # A second each of the room alone, speech 20 dB above it, and the room again.
+    clip = np.concatenate((hum, hum + tone, hum)).astype(np.float32)
+    assert loud_parts(clip) / 8000 == pytest.approx(np.array([[0.0, 3.0]]), abs=0.1)
+    trimmed, spoken = spoken_parts(clip)
+    assert len(trimmed) / 8000 == pytest.approx(3.0, abs=0.1)
+    assert spoken == pytest.approx(np.array([[1.0, 2.0]]), abs=0.1)
