@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -91,6 +92,8 @@ def _silero() -> Any:
 
     Through onnxruntime: the package's own library cannot be loaded beside TensorFlow (it aborts the process).
     """
+    # It reads this on import, and would send what it does to its makers.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
