@@ -311,15 +311,13 @@ def report(
     with callmood.connect(db) as connection:
         if agent:
             reports.find_agent(connection, agent)
-        of: dict[str, Any] = {"agent_id": agent or None, "choice": choice, "limit": top}
+        one = agent or None
         if escalations:
-            found, fields, empty = (
-                reports.escalations(connection, **of),
-                layouts.ESCALATIONS,
-                "no escalations",
-            )
+            found = reports.escalations(connection, agent_id=one, choice=choice, limit=top)
+            fields, empty = layouts.ESCALATIONS, "no escalations"
         elif conversation:
-            found, fields, empty = reports.conversation(connection, **of), layouts.CONVERSATIONS, "no calls"
+            found = reports.conversation(connection, agent_id=one, choice=choice, limit=top)
+            fields, empty = layouts.CONVERSATIONS, "no calls"
         elif agent == ALL_AGENTS:
             found = reports.agents(connection, min_calls=min_calls, choice=choice, limit=top)
             fields = layouts.AGENTS
@@ -328,7 +326,8 @@ def report(
             show_agent(connection, agent, output, choice=choice, limit=top)
             return
         else:
-            found, fields = reports.calls(connection, **of), layouts.CALLS
+            found = reports.calls(connection, agent_id=one, choice=choice, limit=top)
+            fields = layouts.CALLS
             empty = layouts.NO_CALLS if choice == reports.ALL_CALLS else "no such calls"
         write_or_save(found, output, fields, parquet=parquet, empty=empty)
 
