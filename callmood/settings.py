@@ -21,7 +21,7 @@ from callmood.errors import UsageError
 
 DIARIZERS: tuple[str, ...] = ("auto", "channels", "builtin", "pyannote")
 
-ESCALATION_THRESHOLD = 0.75
+ESCALATION_THRESHOLD = 4.0
 """Default of `Settings.escalation_threshold`, and of the rule in `callmood.trajectory`."""
 
 _RESULT = {"decides_results": True}
