@@ -41,6 +41,7 @@ _OWN = {
     "turns": (),
     "windows": (),
     "escalation_events": (),
+    "escalation_scores": (),
     "files": ("modified_ns",),
 }
 """Tables that are compared, and their columns that differ from run to run."""

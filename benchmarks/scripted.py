@@ -122,7 +122,8 @@ def _dealt(count: int, shares: Sequence[float]) -> list[int]:
 
 def _partner(customer: str, speakers: Sequence[str], sex: Mapping[str, str], rng: np.random.Generator) -> str:
     same_sex = rng.random() < 0.8
-    others = [name for name in speakers if name != customer and (sex[name] == sex[customer]) == same_sex]
+    others = [name for name in speakers if name != customer]
+    others = [name for name in others if (sex[name] == sex[customer]) == same_sex] or others
     corpus = customer.split("/")[0]
     return str(rng.choice([name for name in others if name.split("/")[0] == corpus] or others))
 

@@ -246,7 +246,7 @@ class Store:
             }
         with self._transaction():
             for call_id in {recording.call_id, *supersedes}:
-                for table in ("turns", "windows", "escalation_events"):
+                for table in ("turns", "windows", "escalation_events", "escalation_scores"):
                     self._connection.execute(f"DELETE FROM {table} WHERE call_id = ?", [call_id])
                 if call_id != recording.call_id:
                     self._connection.execute("DELETE FROM calls WHERE call_id = ?", [call_id])
@@ -256,6 +256,8 @@ class Store:
                 self._append("windows", _window_rows(recording.call_id, analysis.windows))
                 for event in analysis.escalations:
                     self._insert("escalation_events", {"call_id": recording.call_id} | asdict(event))
+                for score in analysis.escalation_scores:
+                    self._insert("escalation_scores", {"call_id": recording.call_id} | asdict(score))
 
     def update_metadata(self, recordings: Iterable[Recording]) -> None:
         """Write path and metadata of known calls (files move, metadata arrives later)."""

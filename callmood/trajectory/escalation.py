@@ -54,9 +54,11 @@ def find_escalations(
     found: list[Escalation] = []
     steps_s = speech_per_window(windows.turn_index, turns)
     for speaker, own in windows_by_speaker(windows.turn_index, turns).items():
+        if float(steps_s[own].sum()) < rule.min_speech_s:
+            continue
         excess = _excess(windows.affect.probabilities[own], steps_s[own], rule)
         negativity = windows.negativity_smooth[own].astype(float)
-        usual = float(np.median(negativity)) if len(own) else 0.0
+        usual = float(np.median(negativity))
         for onset, end in _rises(excess, rule):
             last = len(own) - 1 if end is None else end
             peak = onset + int(np.argmax(negativity[onset : last + 1]))
@@ -84,14 +86,16 @@ def find_escalations(
 def escalation_scores(
     windows: Windows, turns: Sequence[Turn], rule: EscalationRule
 ) -> tuple[EscalationScore, ...]:
-    """How strongly each scored speaker of a call escalates, in order of their names.
+    """How strongly each speaker of a call escalates who was scored for `min_speech_s` or more, in order of their names.
 
     The evidence is the largest that `find_escalations` comes across, so that there is an escalation exactly where it
-    is no lower than the rule's threshold; of less speech than `min_speech_s` there is none. The score is `score_of` it.
+    is no lower than the rule's threshold. The score is `score_of` it.
     """
     steps_s = speech_per_window(windows.turn_index, turns)
     scores = []
     for speaker, own in windows_by_speaker(windows.turn_index, turns).items():
+        if float(steps_s[own].sum()) < rule.min_speech_s:
+            continue
         excess = _excess(windows.affect.probabilities[own], steps_s[own], rule)
         evidence = _largest_evidence(excess)
         scores.append(EscalationScore(speaker=speaker, evidence=evidence, score=score_of(evidence)))
@@ -134,9 +138,7 @@ def other_party(
 def _excess(
     probabilities: Floats, steps_s: NDArray[np.float64], rule: EscalationRule
 ) -> NDArray[np.float64]:
-    """What each of a speaker's windows says for an escalation (below 0: for calm), shape (n,); none of too little."""
-    if float(steps_s.sum()) < rule.min_speech_s:
-        return np.zeros(0)
+    """What each of a speaker's windows says for an escalation (below 0: for calm), shape (n,)."""
     strain = strain_of(probabilities).astype(float)
     return (strain - rule.level - rule.own_share * weighted_median(strain, steps_s)) * steps_s
 
