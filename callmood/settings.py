@@ -83,7 +83,7 @@ class Settings:
         metadata={
             **_RESULT,
             "help": (
-                "Excess of negativity times seconds of speech at which a rise counts as an escalation; "
+                "Evidence (strain times seconds of speech) at which a rise counts as an escalation; "
                 "`callmood validate --refit` finds the value for your own calls."
             ),
         },

@@ -294,9 +294,7 @@ def test_the_score_rises_with_the_evidence_below_the_threshold_too() -> None:
         ([(5.0, 11.0), (11.5, 12.5)], "interrupting"),
     ],
 )
-def test_what_the_other_party_did_at_the_onset(
-    others: list[tuple[float, float]], told: str | None
-) -> None:
+def test_what_the_other_party_did_at_the_onset(others: list[tuple[float, float]], told: str | None) -> None:
     own = Turn(speaker="S2", channel=1, start_s=8.0, end_s=20.0)
     turns = [own, *(Turn(speaker="S1", channel=0, start_s=a, end_s=b) for a, b in others)]
 

@@ -38,9 +38,7 @@ class EscalationRule:
     """Speech below which a speaker has no usual strain, and nothing is claimed."""
 
 
-def find_escalations(
-    windows: Windows, turns: Sequence[Turn], rule: EscalationRule
-) -> tuple[Escalation, ...]:
+def find_escalations(windows: Windows, turns: Sequence[Turn], rule: EscalationRule) -> tuple[Escalation, ...]:
     """Escalations of all speakers of a call, in order of onset.
 
     A cumulative sum that keeps account of calm (Page's test, Page 1954, one way and the other): with z the `strain_of`
@@ -113,9 +111,7 @@ def score_of(evidence: float) -> float:
     return evidence / (evidence + ESCALATION_THRESHOLD)
 
 
-def other_party(
-    turns: Sequence[Turn], speaker: str, *, onset_s: float, until_s: float
-) -> OtherParty | None:
+def other_party(turns: Sequence[Turn], speaker: str, *, onset_s: float, until_s: float) -> OtherParty | None:
     """What others did when a speaker's escalation began, its first window being from `onset_s` to `until_s`.
 
     `interrupting`: another party's turn began while the speaker's was going on, in that window or up to `NEAR_S`
@@ -135,9 +131,7 @@ def other_party(
     return "speaking" if heard_s >= MIN_OVERLAP_S else "silent"
 
 
-def _excess(
-    probabilities: Floats, steps_s: NDArray[np.float64], rule: EscalationRule
-) -> NDArray[np.float64]:
+def _excess(probabilities: Floats, steps_s: NDArray[np.float64], rule: EscalationRule) -> NDArray[np.float64]:
     """What each of a speaker's windows says for an escalation (below 0: for calm), shape (n,)."""
     strain = strain_of(probabilities).astype(float)
     return (strain - rule.level - rule.own_share * weighted_median(strain, steps_s)) * steps_s

@@ -17,9 +17,7 @@ def speech_per_window(window_turn: NDArray[np.int32], turns: Sequence[Turn]) -> 
     return np.asarray(lengths_s[window_turn] / windows_of_turn[window_turn])
 
 
-def windows_by_speaker(
-    window_turn: NDArray[np.int32], turns: Sequence[Turn]
-) -> dict[str, NDArray[np.intp]]:
+def windows_by_speaker(window_turn: NDArray[np.int32], turns: Sequence[Turn]) -> dict[str, NDArray[np.intp]]:
     """Indices of each speaker's windows, in order of time."""
     speakers = np.array([turns[index].speaker for index in window_turn], dtype=object)
     return {str(speaker): np.flatnonzero(speakers == speaker) for speaker in np.unique(speakers)}
