@@ -177,7 +177,7 @@ def test_every_earlier_schema_is_brought_up_to_date_with_its_rows(
         migrate(fresh)
         assert schema_version(connection) == len(MIGRATIONS) + 1
         assert shape(connection) == shape(fresh)
-        for table in ("runs", "calls", "turns", "windows", "escalation_events", "escalation_scores"):
+        for table in ("runs", "calls", "turns", "windows", "escalation_events"):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,)
         for view in VIEWS:
             connection.execute(f"SELECT * FROM {view}").fetchall()
