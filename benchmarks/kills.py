@@ -45,6 +45,7 @@ _OWN = {
     "mood_components": (),
     "speaker_components": (),
     "call_components": (),
+    "escalation_scores": (),
     "files": ("modified_ns",),
 }
 """Tables that are compared, and their columns that differ from run to run."""

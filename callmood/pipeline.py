@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from callmood.decode import decode, decode_file
 from callmood.diarize.engine import Diarizer, engine_for, make_diarizer, turns_and_audio
@@ -23,8 +22,16 @@ from callmood.roles import TOLD_CONFIDENCE, Roles, roles_of, told_by
 from callmood.settings import Settings
 from callmood.signals import signals_of
 from callmood.text import printable, truncated
-from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
-from callmood.types import Analysis, Audio, CallResult, Diarization, Escalation, Recording, Turn, Windows
+from callmood.trajectory import (
+    EscalationRule,
+    affect_of,
+    escalation_scores,
+    find_escalations,
+    smooth,
+    speech_per_window,
+    windows_by_speaker,
+)
+from callmood.types import Analysis, Audio, CallResult, Diarization, Recording, Turn, Windows
 
 if TYPE_CHECKING:
     from callmood.live.engine import Engine as CausalEngine
@@ -193,7 +200,8 @@ def analyze_audio(audio: Audio, recording: Recording, engines: Engines) -> Analy
         turns=turns,
         turn_affect=affect_of(scores.turns),
         windows=windows,
-        escalations=_escalations(windows, turns, engines.escalation),
+        escalations=find_escalations(windows, turns, engines.escalation),
+        escalation_scores=escalation_scores(windows, turns, engines.escalation),
         role_source=cast.source,
         role_confidence=cast.confidence,
         turn_signals=turn_signals,
@@ -214,18 +222,11 @@ def _score(cast: Roles, audio: Audio, engines: Engines) -> Scores:
     return score_turns(turns, mfcc, engines.model, wanted=wanted)
 
 
-def speech_per_window(window_turn: NDArray[np.int32], turns: Sequence[Turn]) -> NDArray[np.float64]:
-    """Seconds of speech that each window stands for: its turn's, shared among the turn's windows."""
-    windows_of_turn = np.bincount(window_turn, minlength=len(turns))
-    lengths_s = np.array([turn.duration_s for turn in turns])
-    return np.asarray(lengths_s[window_turn] / windows_of_turn[window_turn])
-
-
 def _trajectory(scores: Scores, turns: tuple[Turn, ...]) -> Windows:
     affect = affect_of(scores.windows)
     steps_s = speech_per_window(scores.window_turn, turns)
     smoothed = np.zeros(len(scores.windows), dtype=np.float32)
-    for own in _by_speaker(scores.window_turn, turns).values():
+    for own in windows_by_speaker(scores.window_turn, turns).values():
         smoothed[own] = smooth(affect.negativity[own], steps_s[own])
     return Windows(
         turn_index=scores.window_turn,
@@ -234,24 +235,3 @@ def _trajectory(scores: Scores, turns: tuple[Turn, ...]) -> Windows:
         affect=affect,
         negativity_smooth=smoothed,
     )
-
-
-def _escalations(windows: Windows, turns: tuple[Turn, ...], rule: EscalationRule) -> tuple[Escalation, ...]:
-    found: list[Escalation] = []
-    steps_s = speech_per_window(windows.turn_index, turns)
-    for speaker, own in _by_speaker(windows.turn_index, turns).items():
-        found += find_escalations(
-            windows.negativity_smooth[own],
-            (windows.start_s[own] + windows.end_s[own]) / 2,
-            steps_s[own],
-            speaker=speaker,
-            role=next(turn.role for turn in turns if turn.speaker == speaker),
-            rule=rule,
-        )
-    return tuple(sorted(found, key=lambda event: event.onset_s))
-
-
-def _by_speaker(window_turn: NDArray[np.int32], turns: Sequence[Turn]) -> dict[str, NDArray[np.intp]]:
-    """Indices of each speaker's windows, in order of time."""
-    speakers = np.array([turns[index].speaker for index in window_turn], dtype=object)
-    return {str(speaker): np.flatnonzero(speakers == speaker) for speaker in np.unique(speakers)}

@@ -21,7 +21,7 @@ from callmood.errors import UsageError
 
 DIARIZERS: tuple[str, ...] = ("auto", "channels", "builtin", "pyannote")
 
-ESCALATION_THRESHOLD = 0.75
+ESCALATION_THRESHOLD = 4.0
 """Default of `Settings.escalation_threshold`, and of the rule in `callmood.trajectory`."""
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -133,7 +133,7 @@ class Settings:
         metadata={
             **_RESULT,
             "help": (
-                "Excess of negativity times seconds of speech at which a rise counts as an escalation; "
+                "Evidence (strain times seconds of speech) at which a rise counts as an escalation; "
                 "`callmood validate --refit` finds the value for your own calls."
             ),
         },

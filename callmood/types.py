@@ -15,6 +15,8 @@ from callmood.text import path_text, printable
 
 Role = Literal["agent", "customer"]
 RoleSource = Literal["channel", "metadata", "voice", "heuristic"]
+OtherParty = Literal["speaking", "silent", "interrupting"]
+"""What the others did when a speaker's escalation began; see `callmood.trajectory.escalation.other_party`."""
 Floats = NDArray[np.float32]
 
 
@@ -188,19 +190,34 @@ class Windows:
 
 @dataclass(frozen=True, kw_only=True)
 class Escalation:
-    """A sustained rise of one speaker's negativity above that speaker's own level."""
+    """A stretch in which a speaker who was calm before is negative; see `callmood.trajectory.find_escalations`."""
 
     speaker: str
     role: Role | None
     onset_s: float
     peak_s: float
+    """Moment of the highest smoothed negativity while it lasts."""
     end_s: float | None
     """None where it had not ended when the speaker's last window did."""
     height: float
-    """Peak of the smoothed negativity above the baseline, in [0, 1]."""
+    """The smoothed negativity at the peak above the speaker's median in the call, in [0, 1]."""
     slope: float
     """Height per second from onset to peak."""
     recovered: bool
+    """Whether the speaker was calm again before the call ended."""
+    other_party: OtherParty | None = None
+    """None where nobody else is heard in the call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EscalationScore:
+    """How strongly a speaker escalates in a call, whether it suffices for an `Escalation` or not."""
+
+    speaker: str
+    evidence: float
+    """From 0 on; an escalation is declared where it reaches `Settings.escalation_threshold`."""
+    score: float
+    """In [0, 1), rising with the evidence, 0.5 at the default threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +264,8 @@ class Analysis:
     """What tells the roles of the turns; None where nothing does."""
     role_confidence: float | None = None
     """Probability in [0, 1] that these roles are right."""
+    escalation_scores: tuple[EscalationScore, ...] = ()
+    """Of each speaker who was scored."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from callmood.types import (
     CallMetadata,
     CallResult,
     Escalation,
+    EscalationScore,
     Floats,
     Leg,
     Recording,
@@ -111,7 +112,12 @@ def make_result(call_id: str = "call-1", **metadata: object) -> CallResult:
                     height=0.75,
                     slope=0.125,
                     recovered=False,
+                    other_party="silent",
                 ),
+            ),
+            escalation_scores=(
+                EscalationScore(speaker="S1", evidence=36.0, score=0.9),
+                EscalationScore(speaker="S2", evidence=12.0, score=0.75),
             ),
         ),
     )

@@ -273,27 +273,32 @@ def test_smoothing_begins_at_the_first_window_and_is_the_weighted_mean_so_far() 
     assert smoother.step(0.0, 5.0) == pytest.approx(keep / (keep + 1.0))
 
 
-def test_an_escalation_is_told_when_the_sum_reaches_the_threshold() -> None:
-    rule = EscalationRule(slack=0.1, threshold_s=0.75, min_speech_s=10.0)
+def test_an_escalation_is_told_when_enough_calm_is_lost() -> None:
+    rule = EscalationRule(level=0.3, own_share=0.5, threshold_s=2.0, recovery_s=1.0, min_speech_s=10.0)
     watch = EscalationWatch(rule, speaker="S1", role="customer")
     states = []
     for index in range(5):
-        watch.step(0.2, t_s=2.0 * index, step_s=2.0)
+        # Calm: strain 0, so that each window adds 0.3 x 2 s to the account: 3.0 after five.
+        watch.step(0.0, 0.2, start_s=2.0 * index, end_s=2.0 * index + 2.0, step_s=2.0)
         states.append(watch.state)
     assert states == ["unknown"] * 4 + ["calm"]
-    # The baseline is 0.2 for long, so that each window of 0.7 adds 0.4 x 1 s: 0.4, then 0.8.
-    watch.step(0.7, t_s=10.0, step_s=1.0)
+    # The usual strain is 0 for long, so that each window of 0.9 takes 0.6 x 2 s away: 1.2, then 2.4.
+    watch.step(0.9, 0.7, start_s=10.0, end_s=12.0, step_s=2.0)
     assert (watch.state, watch.escalations()) == ("rising", ())
-    watch.step(0.7, t_s=11.0, step_s=1.0)
+    watch.step(0.9, 0.8, start_s=12.0, end_s=14.0, step_s=2.0)
     assert watch.state == "escalated"
     (going_on,) = watch.escalations()
     assert (going_on.onset_s, going_on.end_s, going_on.recovered) == (10.0, None, False)
-    watch.step(0.25, t_s=12.0, step_s=1.0)
+    # Calm again: 0.6 is not enough for the end, 1.2 is.
+    watch.step(0.0, 0.5, start_s=14.0, end_s=16.0, step_s=2.0)
+    assert watch.state == "escalated"
+    watch.step(0.0, 0.3, start_s=16.0, end_s=18.0, step_s=2.0)
     (over,) = watch.escalations()
-    assert (over.end_s, over.recovered, watch.state) == (12.0, True, "calm")
-    assert over.height == pytest.approx(0.5)
-    # The peak is the first window of the rise, so the slope is over that one second.
-    assert over.slope == pytest.approx(0.5)
+    assert (over.end_s, over.recovered, watch.state) == (14.0, True, "calm")
+    assert over.height == pytest.approx(0.8 - 0.2)
+    assert over.slope == pytest.approx(0.6 / 3.0)
+    assert watch.score is not None
+    assert watch.score.evidence == pytest.approx(2.4)
 
 
 def test_the_norm_is_the_speakers_own_mixed_with_typical_speech() -> None:

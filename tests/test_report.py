@@ -39,6 +39,7 @@ def test_the_stronger_escalation_comes_first(database: Path) -> None:
     assert result.analysis is not None
     (event,) = result.analysis.escalations
     object.__setattr__(event, "height", 0.9)
+    object.__setattr__(result.analysis.escalation_scores[1], "score", 0.9)
     with Store(database) as store:
         store.write(result, make_run(), analyzed_at=NOON)
     with callmood.connect(database) as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -81,6 +82,37 @@ def test_an_escalation_that_lasts_is_as_long_as_the_rest_of_the_call(database: P
     )
 
     assert row == ("alice", None, 9.0, False)
+
+
+def test_the_score_of_a_call_is_the_highest_of_those_who_are_not_the_agent(database: Path) -> None:
+    # The agent's score is 0.9, the customer's 0.75.
+    rows = one(database, "SELECT count(*), max(score) FROM escalation_scores WHERE call_id = 'call-1'")
+    assert rows == (2, 0.9)
+    assert one(database, "SELECT escalation_score FROM call_summary WHERE call_id = 'call-1'") == (0.75,)
+
+
+def test_a_call_written_again_has_its_scores_once(database: Path) -> None:
+    with Store(database) as store:
+        store.write(make_result("call-1"), make_run(), analyzed_at=NOON)
+
+    assert one(database, "SELECT count(*) FROM escalation_scores WHERE call_id = 'call-1'") == (2,)
+
+
+def test_an_escalation_tells_what_the_other_party_did_and_when_it_was_recovered(database: Path) -> None:
+    result = make_result("call-4")
+    assert result.analysis is not None
+    (event,) = result.analysis.escalations
+    ended = replace(event, end_s=29.5, recovered=True, other_party="interrupting")
+    with Store(database) as store:
+        store.write(
+            replace(result, analysis=replace(result.analysis, escalations=(ended,))),
+            make_run(),
+            analyzed_at=NOON,
+        )
+
+    select = "SELECT other_party, recovery_s FROM escalations WHERE call_id = "
+    assert one(database, f"{select} 'call-1'") == ("silent", None)
+    assert one(database, f"{select} 'call-4'") == ("interrupting", 2.5)
 
 
 def test_an_unscored_turn_is_null(database: Path) -> None:

@@ -1,22 +1,63 @@
 """Affect, smoothing and escalations, on tracks drawn by hand."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
-from conftest import certain
+from conftest import certain, make_recording
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
+from callmood.features import FrontEnd
+from callmood.pipeline import Engines, analyze_audio
+from callmood.trajectory import (
+    EscalationRule,
+    affect_of,
+    escalation_scores,
+    find_escalations,
+    smooth,
+    speech_per_window,
+    strain_of,
+)
+from callmood.trajectory.escalation import other_party, score_of
+from callmood.types import Audio, Escalation, Floats, Turn, Windows
 
-RULE = EscalationRule(slack=0.1, threshold_s=1.0, min_speech_s=5.0)
+RULE = EscalationRule(level=0.3, own_share=0.5, threshold_s=2.0, recovery_s=1.0, min_speech_s=5.0)
+TURN = Turn(speaker="S2", channel=1, start_s=0.0, end_s=60.0, role="customer")
 
 
-def track(*levels_and_counts: tuple[float, int]) -> np.ndarray:
-    return np.concatenate([np.full(count, level, dtype=np.float32) for level, count in levels_and_counts])
+def stretches(*emotions_and_counts: tuple[str, int]) -> Floats:
+    """Windows that are certain of an emotion, so many of each."""
+    return certain(*(emotion for emotion, count in emotions_and_counts for _ in range(count)))
 
 
-def escalations(negativity: np.ndarray):
-    t_s = 0.5 * np.arange(len(negativity)) + 1.0
-    steps_s = np.full(len(negativity), 0.5)
-    return find_escalations(negativity, t_s, steps_s, speaker="S1", role="customer", rule=RULE)
+def spoken(probabilities: Floats) -> tuple[Windows, tuple[Turn, ...]]:
+    """A customer's windows of 2 s, every half second for half a second each, in one turn from 0 s on."""
+    start_s = 0.5 * np.arange(len(probabilities))
+    turns = (replace(TURN, end_s=0.5 * len(probabilities)),)
+    window_turn = np.zeros(len(probabilities), dtype=np.int32)
+    affect = affect_of(probabilities)
+    smoothed = smooth(affect.negativity, speech_per_window(window_turn, turns))
+    windows = Windows(
+        turn_index=window_turn,
+        start_s=start_s,
+        end_s=start_s + 2.0,
+        affect=affect,
+        negativity_smooth=smoothed,
+    )
+    return windows, turns
+
+
+def escalations(probabilities: Floats, rule: EscalationRule = RULE) -> tuple[Escalation, ...]:
+    return find_escalations(*spoken(probabilities), rule)
+
+
+def evidence(probabilities: Floats) -> float:
+    (score,) = escalation_scores(*spoken(probabilities), RULE)
+    assert score.score == score.evidence / (score.evidence + 4.0)
+    return score.evidence
 
 
 def test_valence_and_arousal_are_expectations() -> None:
@@ -75,40 +116,184 @@ def test_smoothing_nothing_is_nothing() -> None:
     assert smooth(np.zeros(0, dtype=np.float32), np.zeros(0)).shape == (0,)
 
 
-def test_a_sustained_rise_is_an_escalation_with_onset_peak_and_end() -> None:
-    # 20 windows at 0.2, then 6 at 0.8, one at 0.9, 3 at 0.6, then calm again. Baseline 0.2.
-    found = escalations(track((0.2, 20), (0.8, 6), (0.9, 1), (0.6, 3), (0.2, 20)))
+def test_strain_counts_joy_against_an_escalation() -> None:
+    each = np.eye(7, dtype=np.float32)
 
-    assert len(found) == 1
-    event = found[0]
-    assert event.onset_s == 11.0  # window 20
-    assert event.peak_s == 14.0  # window 26
-    assert event.end_s == 16.0  # window 30
-    assert event.height == pytest.approx(0.7, abs=1e-6)
-    assert event.slope == pytest.approx(0.7 / 3.0, abs=1e-6)
+    assert strain_of(each).tolist() == [0.0, -1.0, 0.0, 1.0, 0.5, 1.0, -0.5]
+    assert strain_of((certain("happy") + certain("angry")) / 2)[0] == 0.0
+
+
+def test_an_escalation_has_onset_peak_end_height_and_slope() -> None:
+    # 40 calm windows (account 40 * 0.5 * 0.3 = 6), 8 angry ones from 20 s on (-0.35 each), then calm again.
+    probabilities = stretches(("neutral", 40), ("angry", 8), ("neutral", 20))
+
+    (event,) = escalations(probabilities)
+
+    assert (event.speaker, event.role) == ("S2", "customer")
+    assert event.onset_s == 20.0
+    # The smoothed negativity is highest at the last angry window, 23.5 to 25.5 s, which is the end; its median is 0.
+    assert event.peak_s == 24.5
+    assert event.end_s == 25.5
+    assert event.height == pytest.approx(1 - np.exp(-8 * 0.5 / 5), abs=1e-6)
+    assert event.slope == pytest.approx(event.height / 4.5)
     assert event.recovered
 
 
-def test_a_rise_that_lasts_to_the_end_is_not_recovered() -> None:
-    event = escalations(track((0.2, 20), (0.8, 10)))[0]
+def test_an_escalation_is_declared_where_the_evidence_reaches_the_threshold() -> None:
+    # Six angry windows are worth 6 * 0.5 s * (1 - 0.3) = 2.1, five 1.75.
+    six, five = (stretches(("neutral", 20), ("angry", count)) for count in (6, 5))
 
-    assert event.end_s is None
-    assert not event.recovered
-
-
-def test_a_short_rise_is_none() -> None:
-    # Excess 0.5 over baseline and slack for 3 windows of 0.5 s: the sum reaches 0.75 of the 1.0 needed.
-    assert escalations(track((0.2, 20), (0.8, 3), (0.2, 20))) == ()
+    assert evidence(six) == pytest.approx(2.1)
+    assert evidence(five) == pytest.approx(1.75)
+    assert (len(escalations(six)), len(escalations(five))) == (1, 0)
 
 
-def test_anger_all_along_is_no_escalation() -> None:
-    assert escalations(track((0.9, 40))) == ()
+def test_what_lasts_to_the_end_is_not_recovered() -> None:
+    (event,) = escalations(stretches(("neutral", 20), ("angry", 10)))
+
+    assert (event.end_s, event.recovered) == (None, False)
+
+
+def test_calm_of_less_than_a_second_of_evidence_is_no_recovery() -> None:
+    # Each calm window gives 0.15 back: seven are 1.05, six 0.9.
+    seven = escalations(stretches(("neutral", 30), ("angry", 8), ("neutral", 7)))
+    six = escalations(stretches(("neutral", 30), ("angry", 8), ("neutral", 6)))
+
+    assert [event.recovered for event in (*seven, *six)] == [True, False]
+    assert six[0].end_s is None
+
+
+def test_constant_anger_is_no_escalation_and_has_negativity() -> None:
+    angry = stretches(("angry", 60))
+
+    assert escalations(angry) == ()
+    assert evidence(angry) == 0.0
+    assert affect_of(angry).negativity.mean() == 1.0
+
+
+def test_anger_that_was_there_from_the_start_and_ends_is_no_escalation() -> None:
+    assert evidence(stretches(("angry", 20), ("neutral", 40))) == 0.0
+
+
+def test_there_is_no_more_evidence_than_the_calm_before() -> None:
+    # Six calm windows are worth 6 * 0.15; the long anger after them cannot say more.
+    assert evidence(stretches(("neutral", 6), ("angry", 5), ("neutral", 40))) == pytest.approx(0.9)
+
+
+def test_a_speaker_whose_usual_strain_is_high_needs_more() -> None:
+    # The median is 0.4, so that half of it, 0.2, is taken off: 10 * 0.5 * (1 - 0.5) against 10 * 0.5 * (1 - 0.3).
+    usual = 0.4 * certain("angry") + 0.6 * certain("neutral")
+    rows = np.concatenate([np.repeat(usual, 60, axis=0), stretches(("angry", 10))])
+
+    assert evidence(rows) == pytest.approx(2.5, abs=1e-5)
+    assert evidence(stretches(("neutral", 60), ("angry", 10))) == pytest.approx(3.5)
+
+
+@pytest.mark.parametrize("emotion", ["happy", "sad", "surprised"])
+def test_joy_sadness_and_surprise_are_none(emotion: str) -> None:
+    assert evidence(stretches(("neutral", 20), (emotion, 20))) == 0.0
+
+
+def test_two_rises_are_two_escalations() -> None:
+    found = escalations(
+        stretches(("neutral", 20), ("angry", 8), ("neutral", 20), ("disgust", 8), ("neutral", 8))
+    )
+
+    assert [event.onset_s for event in found] == [10.0, 24.0]
 
 
 def test_too_little_speech_claims_nothing() -> None:
     # 9 windows are 4.5 s, less than the 5 s of the rule.
-    assert escalations(track((0.0, 5), (1.0, 4))) == ()
+    short = stretches(("neutral", 3), ("angry", 6))
+
+    assert escalations(short) == ()
+    assert escalation_scores(*spoken(short), RULE) == ()
 
 
-def test_two_rises_are_two_escalations() -> None:
-    assert len(escalations(track((0.1, 20), (0.9, 6), (0.1, 10), (0.9, 6), (0.1, 10)))) == 2
+def test_nobody_scored_is_nobody_told_of() -> None:
+    windows, turns = spoken(np.zeros((0, 7), dtype=np.float32))
+
+    assert find_escalations(windows, turns, RULE) == ()
+    assert escalation_scores(windows, turns, RULE) == ()
+
+
+class Ear:
+    """Stands for a model that hears anger wherever it hears the second half, and nothing of levels."""
+
+    def __init__(self) -> None:
+        self.front_end = FrontEnd()
+
+    def probabilities(self, stretches: Sequence[Floats], spans: Sequence[Any]) -> list[Floats]:
+        return [np.repeat(certain("neutral"), len(rows), axis=0) for rows in spans]
+
+
+def test_loudness_alone_does_nothing() -> None:
+    # The second half is 20 dB louder; what is measured from levels alone must not exist.
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.02, (1, 8000 * 40)).astype(np.float32)
+    noise[:, noise.shape[1] // 2 :] *= 10.0
+    audio = Audio(samples=noise, rate_hz=8000, source_rate_hz=8000, source_channels=1, codec="PCM_16")
+
+    def one_turn(audio: Audio) -> tuple[Turn, ...]:
+        return (Turn(speaker="S1", channel=0, start_s=0.0, end_s=40.0),)
+
+    one_turn.name, one_turn.by_channel = "one turn", False  # type: ignore[attr-defined]
+    engines = Engines(diarizer=one_turn, model=Ear(), emotion_for="everyone")  # type: ignore[arg-type]
+    analysis = analyze_audio(audio, make_recording("loud"), engines)
+
+    assert analysis.escalations == ()
+    assert [one.evidence for one in analysis.escalation_scores] == [0.0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_more_anger_in_an_escalation_is_never_less_evidence(data: st.DataObject) -> None:
+    angry = data.draw(st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.8, 1.0]), min_size=12, max_size=40))
+    share = np.array(angry, dtype=np.float32)[:, None]
+    rows = share * certain("angry") + (1 - share) * certain("neutral")
+    (before,) = escalation_scores(*spoken(rows), RULE)
+    # From the onset on, where the median is not touched: windows that lie above it.
+    events = escalations(rows, replace(RULE, threshold_s=max(before.evidence, 1e-9)))
+    usual = float(np.median(strain_of(rows)))
+    first = int(events[0].onset_s / 0.5) if events else len(rows)
+    above = np.flatnonzero((np.arange(len(rows)) >= first) & (strain_of(rows) > usual + 0.05))
+    more = data.draw(st.sets(st.sampled_from(above.tolist()))) if len(above) else set()
+    raised = rows.copy()
+    raised[list(more)] = certain("angry")
+
+    (after,) = escalation_scores(*spoken(raised), RULE)
+
+    assert after.evidence >= before.evidence - 1e-5
+    assert after.score >= before.score - 1e-5
+
+
+def test_the_score_rises_with_the_evidence_below_the_threshold_too() -> None:
+    scores = [score_of(evidence) for evidence in (0.0, 0.5, 1.0, 4.0, 100.0)]
+
+    assert scores[0] == 0.0
+    assert scores[3] == 0.5
+    assert scores == sorted(set(scores))
+    assert scores[-1] < 1.0
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ([], None),
+        ([(0.0, 9.5)], "silent"),
+        # Still speaking when the window from 10 to 12 s begins, but for less than a quarter of a second.
+        ([(7.0, 10.2)], "silent"),
+        ([(7.0, 10.3)], "speaking"),
+        # Began in the middle of the speaker's turn, from 8 to 20 s: before the window, in it, long before it.
+        ([(8.5, 9.0)], "interrupting"),
+        ([(11.0, 13.0)], "interrupting"),
+        ([(8.0, 9.0)], "silent"),
+        ([(12.0, 13.0)], "silent"),
+        ([(5.0, 11.0), (11.5, 12.5)], "interrupting"),
+    ],
+)
+def test_what_the_other_party_did_at_the_onset(others: list[tuple[float, float]], told: str | None) -> None:
+    own = Turn(speaker="S2", channel=1, start_s=8.0, end_s=20.0)
+    turns = [own, *(Turn(speaker="S1", channel=0, start_s=a, end_s=b) for a, b in others)]
+
+    assert other_party(turns, "S2", onset_s=10.0, until_s=12.0) == told

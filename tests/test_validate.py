@@ -21,10 +21,17 @@ from callmood.cli.app import main
 from callmood.emotions import EMOTIONS
 from callmood.errors import ModelError, UsageError
 from callmood.model_files import CONFIG, VOICE_WEIGHTS, WEIGHTS, describe_models, models_hash
-from callmood.pipeline import Engines, analyze_audio, load_engines, speech_per_window
+from callmood.pipeline import Engines, analyze_audio, load_engines
 from callmood.results.store import Store
 from callmood.settings import Settings
-from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
+from callmood.trajectory import (
+    EscalationRule,
+    affect_of,
+    escalation_scores,
+    find_escalations,
+    smooth,
+    speech_per_window,
+)
 from callmood.types import Analysis, Audio, CallResult, Floats, Turn, Windows
 from callmood.validation.labels import Label, read_labels
 from callmood.validation.result import Validation
@@ -68,7 +75,6 @@ def one_speaker(
     call_id: str,
     probabilities: Sequence[Sequence[float]],
     *,
-    smoothed: Floats | None = None,
     role: str | None = "customer",
 ) -> CallResult:
     """A call of one turn, half a second for each window; its escalations are found as the pipeline does.
@@ -81,7 +87,13 @@ def one_speaker(
     window_turn = np.zeros(n, dtype=np.int32)
     steps_s = speech_per_window(window_turn, turns)
     starts_s = 0.5 * np.arange(n)
-    smoothed = smooth(affect.negativity, steps_s) if smoothed is None else smoothed
+    windows = Windows(
+        turn_index=window_turn,
+        start_s=starts_s,
+        end_s=starts_s + 0.5,
+        affect=affect,
+        negativity_smooth=smooth(affect.negativity, steps_s),
+    )
     return CallResult(
         recording=make_recording(call_id),
         status="ok",
@@ -94,29 +106,16 @@ def one_speaker(
             diarizer="builtin 1",
             turns=turns,
             turn_affect=affect_of(affect.probabilities.mean(axis=0, keepdims=True)),
-            windows=Windows(
-                turn_index=window_turn,
-                start_s=starts_s,
-                end_s=starts_s + 0.5,
-                affect=affect,
-                negativity_smooth=smoothed,
-            ),
-            escalations=find_escalations(
-                smoothed,
-                starts_s + 0.25,
-                steps_s,
-                speaker="S1",
-                role=role,
-                rule=EscalationRule(),  # type: ignore[arg-type]
-            ),
+            windows=windows,
+            escalations=find_escalations(windows, turns, EscalationRule()),
+            escalation_scores=escalation_scores(windows, turns, EscalationRule()),
         ),
     )
 
 
 def rising(call_id: str, level: float, **options: Any) -> CallResult:
-    """30 windows without negativity, then 10 at a level: the cumulative sum reaches 10 * 0.5 s * (level - 0.1)."""
-    smoothed = np.array([0.0] * 30 + [level] * 10, dtype=np.float32)
-    return one_speaker(call_id, [mixed(float(x)) for x in smoothed], smoothed=smoothed, **options)
+    """60 windows of calm, then 20 at a level of anger: the evidence is 20 * 0.5 s * (level - 0.3)."""
+    return one_speaker(call_id, [mixed(0.0)] * 60 + [mixed(level)] * 20, **options)
 
 
 def store(path: Path, *results: CallResult, model_hash: str = "model-1") -> Path:
@@ -300,25 +299,19 @@ def test_there_is_an_escalation_exactly_where_the_threshold_is_no_higher_than_th
     tmp_path: Path,
 ) -> None:
     rng = np.random.default_rng(0)
-    tracks = [
-        smooth(np.repeat(rng.random(12) ** 2, 5).astype(np.float32), np.full(60, 0.5)) for _ in range(20)
-    ]
-    path = store(
-        tmp_path / "a.duckdb",
-        *(one_speaker(f"c{i:02}", [mixed(0.5)] * 60, smoothed=track) for i, track in enumerate(tracks)),
-    )
+    tracks = [np.repeat(rng.random(12), 5) for _ in range(20)]
+    calls = [one_speaker(f"c{i:02}", [mixed(p) for p in track]) for i, track in enumerate(tracks)]
+    path = store(tmp_path / "a.duckdb", *calls)
     outcomes = set()
-    for (_, call), track in zip(
-        sorted(scored(path, *(f"c{i:02}" for i in range(20))).items()), tracks, strict=True
-    ):
+    for result in calls:
+        analysis = result.analysis
+        assert analysis is not None
+        call = scored(path, result.recording.call_id)[result.recording.call_id]
         evidence = call.evidence()
-        for threshold in (*rng.uniform(0.05, 2.0, 20), evidence - 1e-6, evidence + 1e-6):
-            if threshold <= 0:
-                continue
+        assert [one.evidence for one in analysis.escalation_scores] == pytest.approx([evidence])
+        for threshold in (*rng.uniform(0.05, 4.0, 20), evidence - 1e-6, evidence + 1e-6):
             rule = EscalationRule(threshold_s=float(threshold))
-            found = find_escalations(
-                track, np.arange(60.0), np.full(60, 0.5), speaker="S1", role=None, rule=rule
-            )
+            found = find_escalations(analysis.windows, analysis.turns, rule)
             assert bool(found) == (threshold <= evidence)
             outcomes.add(bool(found))
     assert outcomes == {True, False}
@@ -336,7 +329,7 @@ class Wavering:
         rng = np.random.default_rng(len(stretches))
         return [
             np.array(
-                [mixed(0.9 if i > 30 else p) for i, p in enumerate(rng.uniform(0.01, 0.3, len(rows)))],
+                [mixed(0.9 if i > 20 else p) for i, p in enumerate(rng.uniform(0.01, 0.3, len(rows)))],
                 np.float32,
             )
             for rows in spans
@@ -387,13 +380,11 @@ def test_evidence_by_hand_leaves_agents_and_short_speech_out(tmp_path: Path, dat
 
     calls = scored(path, "customer", "agent", "short")
 
-    assert calls["customer"].evidence() == pytest.approx(10 * 0.5 * (0.6 - 0.1))
+    assert calls["customer"].evidence() == pytest.approx(20 * 0.5 * (0.6 - 0.3))
     assert (calls["agent"].scored, calls["short"].scored) == (False, True)
     assert (calls["agent"].evidence(), calls["short"].evidence()) == (0.0, 0.0)
-    # Median 0.125 of 0, 0, 0.25, 0.75; the last two windows stand for 4 s each.
-    drawn = scored(database, "call-1")["call-1"]
-    assert drawn.evidence() == pytest.approx(4 * (0.25 - 0.225) + 4 * (0.75 - 0.225))
-    assert drawn.is_reproduced()
+    # Happy for 6 s, then 4 s each neutral, which is the median, and angry: 4 s * (1 - 0.3).
+    assert scored(database, "call-1")["call-1"].evidence() == pytest.approx(2.8)
 
 
 def test_evidence_with_a_temperature_is_that_of_a_new_analysis(tmp_path: Path) -> None:
@@ -417,12 +408,12 @@ def test_evidence_with_a_temperature_is_that_of_a_new_analysis(tmp_path: Path) -
 
 
 def test_escalations_against_labels_by_hand(tmp_path: Path, validated: Callable[..., Validation]) -> None:
-    # Evidence 0.5, 1.5, 2.5; from 0.75 on there is an escalation in the database. "agent" is not scored.
+    # Evidence 1, 5, 7; from 4 on there is an escalation in the database. "agent" is not scored.
     db = store(
         tmp_path / "a.duckdb",
-        rising("low", 0.2),
-        rising("mid", 0.4),
-        rising("high", 0.6),
+        rising("low", 0.4),
+        rising("mid", 0.8),
+        rising("high", 1.0),
         rising("agent", 0.6, role="agent"),
     )
 
@@ -497,7 +488,7 @@ def test_the_temperature_of_a_stretch_of_several_windows_is_applied_before_they_
 def test_the_threshold_lies_between_the_calls_that_escalated_and_the_others(
     tmp_path: Path, validated: Callable[..., Validation]
 ) -> None:
-    # Evidence 1.5 and 2.5, both above the present 0.75.
+    # Evidence 5 and 7, both above the present 4.
     db = store(
         tmp_path / "a.duckdb",
         *(rising(f"{kind}{i}", level) for kind, level in KINDS.items() for i in range(8)),
@@ -508,8 +499,8 @@ def test_the_threshold_lies_between_the_calls_that_escalated_and_the_others(
 
     assert found.refit is not None
     assert found.refit.temperature is None
-    assert found.refit.threshold_before == 0.75
-    assert found.refit.threshold == pytest.approx(2.0, abs=1e-6)
+    assert found.refit.threshold_before == 4.0
+    assert found.refit.threshold == pytest.approx(6.0, abs=1e-5)
     assert found.escalation is not None
     assert found.refit.escalation is not None
     assert values(found.escalation.figures)["balanced_accuracy"] == 0.5
@@ -518,7 +509,7 @@ def test_the_threshold_lies_between_the_calls_that_escalated_and_the_others(
     assert found.escalation.calls == 8
 
 
-KINDS = {"fine": 0.4, "bad": 0.6}
+KINDS = {"fine": 0.8, "bad": 1.0}
 
 
 def test_the_split_is_the_same_for_the_same_seed(
@@ -686,7 +677,7 @@ def test_an_empty_folder_may_take_the_models(
 
 
 def test_the_threshold_is_a_setting_that_decides_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert EscalationRule().threshold_s == Settings().escalation_threshold == 0.75
+    assert EscalationRule().threshold_s == Settings().escalation_threshold == 4.0
     assert Settings(escalation_threshold=1.0).results_hash() != Settings().results_hash()
     monkeypatch.setattr("callmood.pipeline.make_diarizer", lambda *_, **__: None)
     monkeypatch.setattr("callmood.emotion.model.EmotionModel", lambda _: None)
@@ -706,20 +697,20 @@ def test_a_threshold_that_is_no_number_above_zero_is_refused(value: Any) -> None
 
 
 def test_a_threshold_of_the_run_is_what_its_escalations_are_checked_with(tmp_path: Path) -> None:
-    # Evidence 1.5: with a threshold of 2 the call has none, and that is as it should be.
-    result = rising("call", 0.4)
+    # Evidence 5: with a threshold of 6 the call has none, and that is as it should be.
+    result = rising("call", 0.8)
     assert result.analysis is not None
     result = replace(result, analysis=replace(result.analysis, escalations=()))
-    run = replace(make_run(), settings={"escalation_threshold": 2.0})
+    run = replace(make_run(), settings={"escalation_threshold": 6.0})
     with Store(tmp_path / "a.duckdb") as written:
         written.begin_run(run)
         written.write(result, run, analyzed_at=NOON)
 
     call = scored(tmp_path / "a.duckdb", "call")["call"]
 
-    assert call.threshold_s == 2.0
+    assert call.threshold_s == 6.0
     assert call.is_reproduced()
-    assert not replace(call, threshold_s=1.0).is_reproduced()
+    assert not replace(call, threshold_s=4.0).is_reproduced()
 
 
 # The command
@@ -781,8 +772,8 @@ def test_the_command_says_how_to_use_what_was_fitted(run: Run, tmp_path: Path) -
     assert code == 0
     assert "after refit" in table
     assert "fitted on 6 calls (0 labelled stretches); all figures are those of the other 6 calls" in told
-    assert "escalation threshold: 2 (it was 0.75)" in told
-    assert "callmood analyze PATHS --force --escalation-threshold 2" in told
+    assert "escalation threshold: 6 (it was 4)" in told
+    assert "callmood analyze PATHS --force --escalation-threshold 6" in told
 
 
 def test_wrong_usage_is_one_sentence_and_exit_2(run: Run, database: Path) -> None:

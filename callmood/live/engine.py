@@ -19,6 +19,7 @@ from callmood.live.mood import EscalationWatch, RunningSmoother, State
 from callmood.live.norm import RunningNorm, TypicalSpeech
 from callmood.live.wire import Canonical, StreamFormat
 from callmood.trajectory import EscalationRule, affect_of
+from callmood.trajectory.affect import strain_of
 from callmood.types import Affect, Escalation, Floats, Role
 
 ENGINE = "causal 1"
@@ -153,7 +154,8 @@ class _Channel:
         for window, row in zip(heard.windows, probabilities[: len(heard.windows)], strict=True):
             affect = affect_of(row[np.newaxis])
             smooth = self.smoother.step(float(affect.negativity[0]), window.step_s)
-            self.watch.step(smooth, t_s=(window.start_s + window.end_s) / 2, step_s=window.step_s)
+            strain = float(strain_of(row[np.newaxis])[0])
+            self.watch.step(strain, smooth, start_s=window.start_s, end_s=window.end_s, step_s=window.step_s)
             windows.append(
                 ScoredWindow(
                     turn=window.turn,

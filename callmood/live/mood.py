@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 
 from callmood.trajectory import EscalationRule
+from callmood.trajectory.escalation import score_of
 from callmood.trajectory.smoothing import TIME_CONSTANT_S
-from callmood.types import Escalation, Role
+from callmood.types import Escalation, EscalationScore, Role
 
 State = Literal["unknown", "calm", "rising", "escalated"]
-"""`unknown`: too little speech for a baseline; `rising`: above it, not for long enough yet."""
+"""`unknown`: too little speech; `rising`: some calm is lost, not enough yet for an escalation."""
 
 
 class RunningSmoother:
@@ -38,18 +39,19 @@ class RunningSmoother:
 
 @dataclass
 class _Rise:
-    """Negativity above the baseline, from its first window on."""
+    """What was heard since a speaker's account of calm was highest, from the first window on."""
 
     onset_s: float
-    step_s: float
-    baseline: float
+    usual: float
     peak_s: float
     peak: float
-    total_s: float = 0.0
-    declared: bool = False
+    lowest: float | None = None
+    """The account's lowest value since the escalation was declared; None where it is not."""
+    end_s: float = 0.0
+    """End of the window with that value."""
 
     def as_escalation(self, *, speaker: str, role: Role | None, end_s: float | None) -> Escalation:
-        height = self.peak - self.baseline
+        height = max(self.peak - self.usual, 0.0)
         return Escalation(
             speaker=speaker,
             role=role,
@@ -57,16 +59,16 @@ class _Rise:
             peak_s=self.peak_s,
             end_s=end_s,
             height=height,
-            slope=height / max(self.peak_s - self.onset_s, self.step_s),
+            slope=height / (self.peak_s - self.onset_s),
             recovered=end_s is not None,
         )
 
 
 class EscalationWatch:
-    """Page's one-sided cumulative sum, as in `callmood.trajectory.escalation`, on what was heard so far.
+    """The account of calm of `callmood.trajectory.escalation`, on what was heard so far.
 
-    The baseline of a window is the median of the speaker's smoothed negativity before it. A level that stays therefore
-    becomes the baseline, in as much time as the speech before it took.
+    A speaker's usual strain and usual negativity are the medians of the windows before. A level that stays therefore
+    becomes the usual one, in as much time as the speech before it took.
     """
 
     def __init__(self, rule: EscalationRule, *, speaker: str, role: Role | None) -> None:
@@ -74,15 +76,21 @@ class EscalationWatch:
         self._speaker = speaker
         self._role = role
         self._speech_s = 0.0
-        self._heard: list[float] = []
+        self._strains: list[float] = []
+        self._negativities: list[float] = []
+        self._account = 0.0
+        self._highest = 0.0
+        self._evidence = 0.0
         self._rise: _Rise | None = None
         self._over: list[Escalation] = []
 
     @property
     def state(self) -> State:
-        if self._rise is not None:
-            return "escalated" if self._rise.declared else "rising"
-        return "calm" if self._speech_s >= self._rule.min_speech_s else "unknown"
+        if self._speech_s < self._rule.min_speech_s:
+            return "unknown"
+        if self._rise is None:
+            return "calm"
+        return "rising" if self._rise.lowest is None else "escalated"
 
     @property
     def rise(self) -> Escalation | None:
@@ -91,35 +99,51 @@ class EscalationWatch:
             return None
         return self._rise.as_escalation(speaker=self._speaker, role=self._role, end_s=None)
 
+    @property
+    def score(self) -> EscalationScore | None:
+        """The strongest evidence so far; None where the speaker was heard for too short."""
+        if self._speech_s < self._rule.min_speech_s:
+            return None
+        return EscalationScore(speaker=self._speaker, evidence=self._evidence, score=score_of(self._evidence))
+
     def escalations(self) -> tuple[Escalation, ...]:
         """Those declared so far; the last may go on."""
-        going_on = (self.rise,) if self._rise is not None and self._rise.declared else ()
+        going_on = (self.rise,) if self._rise is not None and self._rise.lowest is not None else ()
         return (*self._over, *(event for event in going_on if event is not None))
 
-    def step(self, negativity: float, *, t_s: float, step_s: float) -> None:
-        """Take the next window's smoothed negativity; `t_s` is the window's centre."""
-        known = self._speech_s >= self._rule.min_speech_s
-        baseline = _median(self._heard) if known else 0.0
-        insort(self._heard, negativity)
+    def step(self, strain: float, negativity: float, *, start_s: float, end_s: float, step_s: float) -> None:
+        """Take the next window, from `start_s` to `end_s`: its strain and its smoothed negativity."""
+        usual_strain, usual = _median(self._strains), _median(self._negativities)
+        insort(self._strains, strain)
+        insort(self._negativities, negativity)
         self._speech_s += step_s
-        if not known:
-            return
-        excess = negativity - baseline - self._rule.slack
-        if self._rise is None:
-            if excess <= 0.0:
-                return
-            self._rise = _Rise(onset_s=t_s, step_s=step_s, baseline=baseline, peak_s=t_s, peak=negativity)
+        excess = (strain - self._rule.level - self._rule.own_share * usual_strain) * step_s
+        self._account = max(0.0, self._account - excess)
+        middle_s = (start_s + end_s) / 2
         rise = self._rise
-        rise.total_s += excess * step_s
-        rise.declared = rise.declared or rise.total_s >= self._rule.threshold_s
+        if rise is None or rise.lowest is None:
+            if self._account >= self._highest:
+                self._highest, self._rise = self._account, None
+                return
+            if rise is None:
+                rise = self._rise = _Rise(onset_s=start_s, usual=usual, peak_s=middle_s, peak=negativity)
         if negativity > rise.peak:
-            rise.peak, rise.peak_s = negativity, t_s
-        if rise.total_s <= 0.0 or (rise.declared and excess <= 0.0):
-            if rise.declared:
-                self._over.append(rise.as_escalation(speaker=self._speaker, role=self._role, end_s=t_s))
-            self._rise = None
+            rise.peak, rise.peak_s = negativity, middle_s
+        evidence = self._highest - self._account
+        self._evidence = max(self._evidence, evidence)
+        if rise.lowest is None:
+            if evidence >= self._rule.threshold_s and self._speech_s >= self._rule.min_speech_s:
+                rise.lowest, rise.end_s = self._account, end_s
+        elif self._account <= rise.lowest:
+            rise.lowest, rise.end_s = self._account, end_s
+        elif self._account - rise.lowest >= self._rule.recovery_s:
+            self._over.append(rise.as_escalation(speaker=self._speaker, role=self._role, end_s=rise.end_s))
+            self._highest, self._rise = self._account, None
 
 
 def _median(ordered: list[float]) -> float:
+    """Of values in order; 0 where there are none."""
     middle = len(ordered) // 2
+    if not ordered:
+        return 0.0
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from callmood.live.engine import ENGINE, Engine, Hop, HopHeard, ScoredTurn, Scor
 from callmood.live.silero import RATE_HZ
 from callmood.live.wire import StreamFormat
 from callmood.trajectory import affect_of
-from callmood.types import Affect, Analysis, Audio, Role, Turn, Windows
+from callmood.trajectory.escalation import other_party
+from callmood.types import Affect, Analysis, Audio, Escalation, Role, Turn, Windows
 
 _TOGETHER_S = 60.0
 """Hops of so much sound go through the emotion network together."""
@@ -69,12 +70,25 @@ def analyze_causally(
         turns=turns,
         turn_affect=_joined([own.scored.affect for own in owns]),
         windows=_windows(owns),
-        escalations=tuple(
-            sorted(
-                (event for channel in stream.channels for event in channel.watch.escalations()),
-                key=lambda event: event.onset_s,
-            )
+        escalations=_escalations(stream, owns, turns),
+        escalation_scores=tuple(
+            channel.watch.score for channel in stream.channels if channel.watch.score is not None
         ),
+    )
+
+
+def _escalations(stream: Stream, owns: list[_Own], turns: tuple[Turn, ...]) -> tuple[Escalation, ...]:
+    """Of all channels, by onset, with what the other party did then."""
+    ends_s = {(own.turn.speaker, window.start_s): window.end_s for own in owns for window in own.windows}
+    found = [event for channel in stream.channels for event in channel.watch.escalations()]
+    return tuple(
+        replace(
+            event,
+            other_party=other_party(
+                turns, event.speaker, onset_s=event.onset_s, until_s=ends_s[event.speaker, event.onset_s]
+            ),
+        )
+        for event in sorted(found, key=lambda event: (event.onset_s, event.speaker))
     )
 
 

@@ -21,6 +21,10 @@ RELATIONS: dict[str, str] = {
     "purges": "One row per `callmood purge` that removed something.",
     "purged_recordings": "Recordings that were purged, so that they are not analyzed again while their files lie there.",
     "escalation_events": "Escalations as detected; query them through the view `escalations`.",
+    "escalation_scores": (
+        "How strongly each speaker escalates in a call, enough for an escalation or not; no row for those who were "
+        "scored for less than 10 s of speech, nor for calls of a version that kept no scores."
+    ),
     "trajectory": "Emotion over time: one row per window with its speaker and role.",
     "escalations": "One row per escalation of any speaker (role tells whose), with what is known of its call.",
     "speaker_summary": "One row per speaker of a call.",
@@ -135,11 +139,22 @@ COLUMNS: dict[str, str] = {
         "negativity, exponentially smoothed over the speaker's earlier windows (time constant 5 s of own speech), "
         "from the speaker's median in the call on."
     ),
-    "onset_s": "First moment of the rise.",
-    "peak_s": "Moment of the highest smoothed negativity while it lasts.",
+    "onset_s": "Start of the first window of the escalation.",
+    "peak_s": "Centre of the window of the highest smoothed negativity while it lasts.",
     "height": "Peak above the speaker's median in the call, 0 to 1.",
     "slope": "Height per second from onset to peak.",
-    "recovered": "Whether it ended while the speaker was still to be heard.",
+    "recovered": "Whether the speaker was calm again (evidence of calm of 1 or more) before the call ended.",
+    "recovery_s": "Seconds from peak to end, where it was recovered.",
+    "other_party": (
+        "What the others did when it began: interrupting (began to speak during the speaker's turn, in the first "
+        "window or up to 2 s before it), speaking (0.25 s or more of that window), silent; NULL where nobody else is "
+        "heard, or an earlier version wrote it."
+    ),
+    "evidence": (
+        "Largest loss of the account of calm: strain beyond the usual, times seconds of speech; there is an escalation "
+        "where it reaches escalation_threshold."
+    ),
+    "score": "evidence / (evidence + 4), 0 to 1: 0.5 at the default threshold.",
     "t_s": "Centre of the window, in seconds from the start of the call.",
     "length_s": "Seconds from onset to end (or to the end of the call).",
     "speech_s": "Seconds of speech: the sum of the turns.",
@@ -158,7 +173,8 @@ COLUMNS: dict[str, str] = {
     "escalations": "Number of escalations.",
     "escalations_recovered": "Number of those that ended while the speaker was still to be heard.",
     "escalation_score": (
-        "Height of the highest escalation; 0 where there is none, NULL where nothing was scored."
+        "Highest score of the customer (of everyone, where roles are not known), 0 to 1: evidence / (evidence + 4), "
+        "continuous below the threshold too; NULL where nobody was scored for 10 s of speech."
     ),
     "calls": "Number of calls.",
     "calls_analyzed": "Number of calls with status ok.",

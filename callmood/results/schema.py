@@ -215,7 +215,30 @@ def m003_roles_and_privacy(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_initial, m002_signals, m003_roles_and_privacy)
+def m004_escalation_scores(connection: Connection) -> None:
+    """What the other party did at an escalation's onset, and each speaker's evidence of escalation.
+
+    Calls written before have neither: NULL, and no row.
+    """
+    connection.execute("ALTER TABLE escalation_events ADD COLUMN other_party VARCHAR")
+    connection.execute(
+        """
+        CREATE TABLE escalation_scores (
+            call_id VARCHAR NOT NULL,
+            speaker VARCHAR NOT NULL,
+            evidence DOUBLE NOT NULL,
+            score DOUBLE NOT NULL
+        )
+        """
+    )
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    m001_initial,
+    m002_signals,
+    m003_roles_and_privacy,
+    m004_escalation_scores,
+)
 """In order; the schema version is their number. Never edit one that was released: add the next."""
 
 

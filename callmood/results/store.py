@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-TABLES_OF_CALLS = ("turns", "windows", "escalation_events", "nonspeech")
+TABLES_OF_CALLS = ("turns", "windows", "escalation_events", "escalation_scores", "nonspeech")
 """Tables, beside `calls` and what is derived from them, with rows of single calls."""
 
 
@@ -374,6 +374,8 @@ class Store:
                 self._append("windows", _window_rows(recording.call_id, analysis.windows))
                 for event in analysis.escalations:
                     self._insert("escalation_events", {"call_id": recording.call_id} | asdict(event))
+                for score in analysis.escalation_scores:
+                    self._insert("escalation_scores", {"call_id": recording.call_id} | asdict(score))
                 self._append("nonspeech", _nonspeech_rows(recording.call_id, analysis.nonspeech))
             derive_call(self._connection, recording.call_id)
 

@@ -1,7 +1,17 @@
 """From window probabilities to valence, arousal, negativity, their course over a call, and escalations."""
 
-from callmood.trajectory.affect import affect_of
-from callmood.trajectory.escalation import EscalationRule, find_escalations
+from callmood.trajectory.affect import affect_of, strain_of
+from callmood.trajectory.escalation import EscalationRule, escalation_scores, find_escalations
 from callmood.trajectory.smoothing import smooth
+from callmood.trajectory.speech import speech_per_window, windows_by_speaker
 
-__all__ = ["EscalationRule", "affect_of", "find_escalations", "smooth"]
+__all__ = [
+    "EscalationRule",
+    "affect_of",
+    "escalation_scores",
+    "find_escalations",
+    "smooth",
+    "speech_per_window",
+    "strain_of",
+    "windows_by_speaker",
+]

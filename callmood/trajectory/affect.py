@@ -26,6 +26,13 @@ Chosen for telling scripted calls that turn angry from calm ones, on speakers th
 anger tells them best, and sadness is what it takes calm speech for most often.
 """
 
+STRAIN: dict[str, float] = {"angry": 1.0, "disgust": 1.0, "fearful": 0.5, "surprised": -0.5, "happy": -1.0}
+"""What the probability of an emotion says for an escalation, or against it; the others say nothing.
+
+What is taken for anger most often, and is none, is loud joy: its probability rises with that of anger, and counts
+against it. Chosen on scripted calls, see `benchmarks/escalation.md`.
+"""
+
 
 def affect_of(probabilities: Floats) -> Affect:
     """Affect of n spans from their probabilities, shape (n, 7); NaN rows stay NaN.
@@ -48,3 +55,15 @@ def affect_of(probabilities: Floats) -> Affect:
         arousal=probabilities @ coordinates[:, 1],
         negativity=np.clip(probabilities @ negative, 0.0, 1.0),
     )
+
+
+def strain_of(probabilities: Floats) -> Floats:
+    """The expectation of `STRAIN` under probabilities of shape (n, 7): shape (n,), in [-1, 1].
+
+    Examples
+    --------
+    >>> torn_between_joy_and_anger = np.array([[0.0, 0.5, 0.0, 0.5, 0.0, 0.0, 0.0]], dtype=np.float32)
+    >>> float(strain_of(torn_between_joy_and_anger)[0])
+    0.0
+    """
+    return probabilities @ np.array([STRAIN.get(name, 0.0) for name in EMOTIONS], dtype=np.float32)

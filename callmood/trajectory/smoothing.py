@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,14 +36,14 @@ def smooth(
     """
     smoothed = np.zeros(len(values), dtype=np.float32)
     if len(values):
-        level = _weighted_median(values, steps_s)
+        level = weighted_median(values, steps_s)
         for index, keep in enumerate(np.exp(-steps_s / time_constant_s)):
             level = keep * level + (1.0 - keep) * float(values[index])
             smoothed[index] = level
     return smoothed
 
 
-def _weighted_median(values: Floats, weights: NDArray[np.float64]) -> float:
+def weighted_median(values: NDArray[Any], weights: NDArray[np.float64]) -> float:
     """The smallest value with at least half of the weight at or below it."""
     order = np.argsort(values)
     below = np.cumsum(weights[order])

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from callmood.emotions import PROBABILITY_COLUMNS
 from callmood.metrics import with_temperature
-from callmood.pipeline import speech_per_window
 from callmood.results.schema import Connection
 from callmood.settings import ESCALATION_THRESHOLD
-from callmood.trajectory import EscalationRule, affect_of, find_escalations, smooth
-from callmood.types import Floats, Turn
+from callmood.trajectory import EscalationRule, affect_of, escalation_scores, find_escalations
+from callmood.types import Floats, Turn, Windows
 from callmood.validation.labels import Label
 
 _PROBABILITIES = ", ".join(PROBABILITY_COLUMNS)
@@ -46,7 +45,7 @@ class ScoredCall:
     @property
     def scored(self) -> bool:
         """Whether somebody other than the agent was scored."""
-        return bool(self._speakers)
+        return any(self.turns[index].role != "agent" for index in self.window_turn)
 
     @property
     def escalated(self) -> bool:
@@ -54,63 +53,38 @@ class ScoredCall:
         return any(role != "agent" for _, role, _ in self.events)
 
     @cached_property
-    def steps_s(self) -> NDArray[np.float64]:
-        return speech_per_window(self.window_turn, self.turns)
+    def _agents(self) -> set[str]:
+        return {turn.speaker for turn in self.turns if turn.role == "agent"}
 
-    @cached_property
-    def _windows_of(self) -> dict[str, NDArray[np.intp]]:
-        """Each speaker's windows, in order of time."""
-        speakers = np.array([self.turns[index].speaker for index in self.window_turn], dtype=object)
-        return {str(name): np.flatnonzero(speakers == name) for name in np.unique(speakers)}
-
-    @property
-    def _speakers(self) -> dict[str, NDArray[np.intp]]:
-        """The windows of each speaker who is not known to be the agent."""
-        return {
-            name: own
-            for name, own in self._windows_of.items()
-            if self.turns[self.window_turn[own[0]]].role != "agent"
-        }
+    def _windows(self, temperature: float | None = None) -> Windows:
+        """The windows as the pipeline made them, or as a model of another temperature would have."""
+        probabilities = self.window_probabilities
+        if temperature is not None:
+            probabilities = with_temperature(probabilities, temperature)
+        return Windows(
+            turn_index=self.window_turn,
+            start_s=self.start_s,
+            end_s=self.end_s,
+            affect=affect_of(probabilities),
+            negativity_smooth=self.negativity_smooth,
+        )
 
     def evidence(self, temperature: float | None = None) -> float:
-        """The largest cumulative sum of `callmood.trajectory.find_escalations` over the speakers but the agent.
+        """The largest evidence of `callmood.trajectory.escalation_scores` over the speakers but the agent.
 
         The call has an escalation exactly where the threshold is no higher than this. With a temperature, the
         probabilities of the windows, and all that follows from them, are those of a model of that temperature
         relative to the one that scored them.
         """
-        rule = EscalationRule()
-        negativity = None
-        if temperature is not None:
-            negativity = affect_of(with_temperature(self.window_probabilities, temperature)).negativity
-        largest = 0.0
-        for own in self._speakers.values():
-            steps_s = self.steps_s[own]
-            if float(steps_s.sum()) < rule.min_speech_s:
-                continue
-            smoothed = self.negativity_smooth[own] if negativity is None else smooth(negativity[own], steps_s)
-            excess = (smoothed.astype(float) - (float(np.median(smoothed)) + rule.slack)) * steps_s
-            total = np.concatenate([[0.0], np.cumsum(excess)])
-            largest = max(largest, float((total - np.minimum.accumulate(total)).max()))
-        return largest
+        scores = escalation_scores(self._windows(temperature), self.turns, EscalationRule())
+        return max((one.evidence for one in scores if one.speaker not in self._agents), default=0.0)
 
     def is_reproduced(self) -> bool:
         """Whether the escalations found again from windows and turns are those that the database holds."""
-        rule = EscalationRule(threshold_s=self.threshold_s)
-        found = []
-        for speaker, own in self._windows_of.items():
-            role = self.turns[self.window_turn[own[0]]].role
-            centres_s = (self.start_s[own] + self.end_s[own]) / 2
-            for event in find_escalations(
-                self.negativity_smooth[own],
-                centres_s,
-                self.steps_s[own],
-                speaker=speaker,
-                role=role,
-                rule=rule,
-            ):
-                found.append((speaker, round(event.onset_s, 6)))
-        return sorted(found) == sorted((speaker, round(onset_s, 6)) for speaker, _, onset_s in self.events)
+        found = find_escalations(self._windows(), self.turns, EscalationRule(threshold_s=self.threshold_s))
+        return sorted((event.speaker, round(event.onset_s, 6)) for event in found) == sorted(
+            (speaker, round(onset_s, 6)) for speaker, _, onset_s in self.events
+        )
 
     def spans_under(self, label: Label) -> tuple[Floats, NDArray[np.float64]]:
         """Probabilities, shape (n, 7), of the windows that overlap a labelled stretch, and seconds of overlap.

@@ -14,7 +14,8 @@ VIEWS: dict[str, str] = {
     "escalations": """
         SELECT e.call_id, c.agent_id, c.queue, c.started_at, e.speaker, e.role, c.role_source, c.role_confidence,
                e.onset_s, e.peak_s, e.end_s, coalesce(e.end_s, c.duration_s) - e.onset_s AS length_s,
-               e.height, e.slope, e.recovered
+               e.height, e.slope, e.recovered,
+               CASE WHEN e.recovered THEN e.end_s - e.peak_s END AS recovery_s, e.other_party
         FROM escalation_events AS e JOIN calls AS c USING (call_id)
     """,
     "speaker_summary": """
@@ -41,10 +42,16 @@ VIEWS: dict[str, str] = {
             GROUP BY call_id
         ),
         events AS (
-            SELECT call_id, count(*) AS escalations, count(*) FILTER (recovered) AS escalations_recovered,
-                   max(height) AS height
+            SELECT call_id, count(*) AS escalations, count(*) FILTER (recovered) AS escalations_recovered
             FROM escalation_events
             WHERE role IS DISTINCT FROM 'agent'
+            GROUP BY call_id
+        ),
+        scores AS (
+            SELECT call_id, max(score) AS score
+            FROM escalation_scores
+            SEMI JOIN (SELECT call_id, speaker FROM turns WHERE role IS DISTINCT FROM 'agent')
+                USING (call_id, speaker)
             GROUP BY call_id
         )
         SELECT c.call_id, c.path, c.agent_id, c.customer_id, c.queue, c.started_at, c.status, c.error,
@@ -55,11 +62,12 @@ VIEWS: dict[str, str] = {
                CASE WHEN m.windows IS NOT NULL THEN coalesce(e.escalations, 0) END AS escalations,
                CASE WHEN m.windows IS NOT NULL THEN coalesce(e.escalations_recovered, 0) END
                    AS escalations_recovered,
-               CASE WHEN m.windows IS NOT NULL THEN coalesce(e.height, 0) END AS escalation_score
+               r.score AS escalation_score
         FROM calls AS c
         LEFT JOIN speech AS s USING (call_id)
         LEFT JOIN mood AS m USING (call_id)
         LEFT JOIN events AS e USING (call_id)
+        LEFT JOIN scores AS r USING (call_id)
     """,
     "agent_summary": """
         WITH agent_speech AS (
