@@ -27,6 +27,7 @@ from callmood.cli.progress import lines, progress_shown
 from callmood.cli.reference import reference
 from callmood.cli.show import bar_of
 from callmood.errors import DatabaseBusyError, RecordingError
+from callmood.results.schema import MIGRATIONS
 from callmood.results.store import Store
 from callmood.run import Progress, RunSummary
 from callmood.types import CallResult, Diarization, Turn
@@ -216,9 +217,9 @@ def test_agent_at_the_end_of_the_line_means_all_agents(
     assert [line.split()[0] for line in out.splitlines()] == ["agent", "alice", "bob"]
 
 
-def test_one_agent_in_the_terminal_is_the_summary_and_then_the_calls(reading: Run) -> None:
-    summary, calls = reading("report", "--agent", "alice")[1].split("\n\n")
-    assert ["calls_escalated", "1"] in [line.split() for line in summary.splitlines()]
+def test_one_agent_in_the_terminal_is_the_summary_the_measures_and_then_the_calls(reading: Run) -> None:
+    summary, *_, calls = reading("report", "--agent", "alice")[1].split("\n\n")
+    assert ["escalated", "1", "of", "1"] in [line.split() for line in summary.splitlines()]
     assert [line.split()[0] for line in calls.splitlines()] == ["call", "call-1", "call-2"]
     assert [row["call_id"] for row in read_csv(reading("report", "--agent", "alice", "--csv")[1])] == [
         "call-1",
@@ -738,7 +739,7 @@ def test_doctor_is_content_where_the_default_path_works(run: Run, database: Path
         found["tensorflow"]["state"] == found["ffmpeg"]["state"] == found["diarizer builtin"]["state"] == "ok"
     )
     assert found["model emotion.weights.h5"]["state"] == "ok"
-    assert found["database"]["found"] == f"{database}: schema 1, 3 calls"
+    assert found["database"]["found"] == f"{database}: schema {len(MIGRATIONS)}, 3 calls"
 
 
 def test_doctor_does_not_load_tensorflow() -> None:

@@ -209,6 +209,16 @@ def report(
         str | None,
         typer.Option("--agent", metavar="[ID]", help="One row per agent, or one agent in depth."),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="COLUMN",
+            help=(
+                "One row per agent, customer, queue, hour, weekday or week, or per value of any metadata column."
+            ),
+        ),
+    ] = None,
     escalations: Annotated[
         bool, typer.Option("--escalations", help="One row per escalation; with --agent ID, of that agent.")
     ] = False,
@@ -219,7 +229,7 @@ def report(
     as_csv: opt.AsCsv = False,
     db: opt.Db = None,
 ) -> None:
-    """Report on calls (the strongest escalation first), agents or escalations."""
+    """Report on calls (the strongest escalation first), agents or other groups of calls, or escalations."""
     from callmood import report as reports
     from callmood.cli import layouts
     from callmood.cli.show import show_agent
@@ -227,17 +237,27 @@ def report(
     output = chosen_format(as_json=as_json, as_csv=as_csv)
     if escalations and agent == ALL_AGENTS:
         raise UsageError("--agent without an ID and --escalations are two reports; ask for one of them.")
+    if by is not None and (agent is not None or escalations):
+        raise UsageError(
+            "--by is a report of its own, without --agent and --escalations; ask for one of them."
+        )
+    timezone = load_settings({"db": db}).settings.timezone
     with callmood.connect(db) as connection:
         if agent:
             reports.find_agent(connection, agent)
         if escalations:
             found = reports.escalations(connection, agent_id=agent, limit=limit)
             write(found, output, layouts.ESCALATIONS, empty="no escalations")
-        elif agent == ALL_AGENTS:
-            found = reports.agents(connection, limit=limit)
-            write(found, output, layouts.AGENTS, empty=layouts.NO_AGENTS)
+        elif agent == ALL_AGENTS or by is not None:
+            kind = by or "agent"
+            groups = reports.find_groups(connection, kind, timezone=timezone, limit=limit)
+            found = groups.table()
+            empty = layouts.NO_AGENTS if kind == "agent" else f"no call says its {kind}"
+            write(found, output, layouts.groups(found.columns[0]), empty=empty)
+            if groups.groups and output is Format.TABLE:
+                say(layouts.NOISE)
         elif agent:
-            show_agent(connection, agent, output, limit=limit)
+            show_agent(connection, agent, output, timezone=timezone, limit=limit)
         else:
             found = reports.calls(connection, limit=limit)
             write(found, output, layouts.CALLS, empty="no calls yet; run `callmood analyze`")

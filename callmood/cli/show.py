@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from callmood.cli import layouts
 from callmood.cli.output import (
     Format,
     emit,
-    plain_fields,
     terminal_width,
     write,
     write_json,
     write_record,
     write_table,
 )
-from callmood.report import agents, call, calls, escalations, speakers, trajectory, trajectory_peaks, turns
+from callmood.report import (
+    call,
+    calls,
+    escalations,
+    find_groups,
+    speakers,
+    trajectory,
+    trajectory_peaks,
+    turns,
+    weeks_of_agent,
+)
 from callmood.results.schema import Connection
+from callmood.statistics.groups import FALSE_DISCOVERIES
 from callmood.text import printable
 
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -52,19 +63,59 @@ def show_call(connection: Connection, call_id: str, output: Format) -> None:
         write_table(events, layouts.ESCALATIONS[3:])
 
 
-def show_agent(connection: Connection, agent_id: str, output: Format, *, limit: int | None) -> None:
-    """Print one agent's row of `agent_summary` with that agent's calls; as CSV, the calls alone."""
+def show_agent(
+    connection: Connection, agent_id: str, output: Format, *, timezone: str, limit: int | None
+) -> None:
+    """Print one agent's statistics, weeks and calls; as CSV, the calls alone."""
     found = calls(connection, agent_id=agent_id, limit=limit)
     if output is Format.CSV:
         write(found, output)
         return
-    (summary,) = agents(connection, agent_id=agent_id).records()
+    agent = find_groups(connection, "agent", timezone=timezone).only(agent_id)
+    weeks = weeks_of_agent(connection, agent_id, timezone=timezone)
+    (summary,) = agent.table().records()
+    statistics = list(agent.statistics().records())
     if output is Format.JSON:
-        write_json([{**summary, "call_summary": list(found.records())}])
-    else:
-        write_record(summary, plain_fields(summary))
-        emit(["\n"])
-        write(found, output, layouts.CALLS)
+        write_json(
+            [
+                {
+                    **summary,
+                    "agent_statistics": statistics,
+                    "weeks": list(weeks.table().records()),
+                    "call_summary": list(found.records()),
+                }
+            ]
+        )
+        return
+    write_record(summary, layouts.AGENT)
+    emit(["\nMeasures\n"])
+    write_table(statistics, layouts.STATISTICS)
+    emit(["\n", *(f"{sentence}\n" for sentence in told(statistics))])
+    if weeks.groups:
+        emit(["\nWeeks\n"])
+        write_table(list(weeks.table().records()), layouts.groups("week", compared=False))
+    emit(["\nCalls\n"])
+    write(found, output, layouts.CALLS)
+
+
+def told(statistics: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """A sentence on each measure: how it differs from the team, and whether that may be noise."""
+    for record in statistics:
+        title = f"{record['title'].capitalize()}: "
+        if record["difference"] is None:
+            yield f"{title}nothing is claimed ({record['why']})."
+            continue
+        unit, difference = record["unit"], record["difference"]
+        ends = layouts.between(unit, record["difference_low"], record["difference_high"], signed=True)
+        verdict = (
+            "within noise"
+            if record["within_noise"]
+            else f"more than noise (false discovery rate {FALSE_DISCOVERIES:.0%})"
+        )
+        yield (
+            f"{title}{layouts.quantity(unit, difference, signed=True)} ({ends}) against what the team has on the "
+            f"same queues: {verdict}."
+        )
 
 
 def _trajectory_lines(connection: Connection, summary: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Reports: queries over the results database's views. What a report shows, anyone can query."""
 
+from callmood.report.groups import Groups, find_groups, weeks_of_agent
 from callmood.report.queries import (
     Table,
     agents,
@@ -16,6 +17,7 @@ from callmood.report.queries import (
 )
 
 __all__ = [
+    "Groups",
     "Table",
     "agents",
     "call",
@@ -23,9 +25,11 @@ __all__ = [
     "escalations",
     "find_agent",
     "find_call",
+    "find_groups",
     "run_sql",
     "speakers",
     "trajectory",
     "trajectory_peaks",
     "turns",
+    "weeks_of_agent",
 ]

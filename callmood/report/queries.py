@@ -209,7 +209,7 @@ def _select(connection: Connection, sql: str, **arguments: Any) -> Table:
     # A cursor of its own, so that the rows of one answer can still be read when the next query is made.
     cursor = connection.cursor()
     cursor.execute(sql, arguments or None)
-    return Table(columns=_distinct([column[0] for column in cursor.description]), rows=_rows(cursor))
+    return Table(columns=distinct([column[0] for column in cursor.description]), rows=_rows(cursor))
 
 
 def _rows(cursor: Connection) -> Iterator[tuple[Any, ...]]:
@@ -221,7 +221,8 @@ def _rows(cursor: Connection) -> Iterator[tuple[Any, ...]]:
         yield from rows
 
 
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, with `_2`, `_3`, ... after those that came before."""
     distinct: list[str] = []
     for name in names:
         unused, number = name, 1

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -245,6 +245,7 @@ class Store:
                 "diarizer": analysis.diarizer,
             }
         with self._transaction():
+            self._outdate_statistics()
             for call_id in {recording.call_id, *supersedes}:
                 for table in ("turns", "windows", "escalation_events"):
                     self._connection.execute(f"DELETE FROM {table} WHERE call_id = ?", [call_id])
@@ -261,12 +262,27 @@ class Store:
         """Write path and metadata of known calls (files move, metadata arrives later)."""
         with self._transaction():
             for recording in recordings:
+                self._outdate_statistics()
                 row = _metadata_row(recording)
                 columns = ", ".join(f"{name} = ?" for name in row)
                 self._connection.execute(
                     f"UPDATE calls SET {columns} WHERE call_id = ?",
                     [*row.values(), recording.call_id],
                 )
+
+    def make_statistics(self, *, timezone: str) -> None:
+        """Bring `group_statistics` up to date with the calls, in one transaction; nothing to do is quickly done.
+
+        `timezone`: whose hours and days of the week count.
+        """
+        from callmood.statistics.stored import make
+
+        with self._transaction():
+            make(self._connection, timezone=timezone, made_at=datetime.now(UTC))
+
+    def _outdate_statistics(self) -> None:
+        """To be called in every transaction that writes, changes or removes calls."""
+        self._connection.execute("UPDATE statistics_made SET current = false WHERE current")
 
     def _insert(self, table: str, row: Mapping[str, Any], *, verb: str = "INSERT") -> None:
         # Table and column names are this module's own; values are always bound.

@@ -147,11 +147,16 @@ def rate_p_values(comparison: Comparison, cluster: float) -> Reals:
 
 
 def mean_p_values(comparison: Comparison, errors: Reals) -> Reals:
-    """Two-sided p-values of differences over their standard errors, by Student's distribution."""
+    """Two-sided p-values of differences over their standard errors, by Student's distribution.
+
+    The error is the larger of the group's own, `errors`, and the one that the pooled variance lets expect: with
+    skewed numbers, a group that by chance has low ones only has little variance of its own as well.
+    """
     from scipy.special import stdtr
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.abs(comparison.difference) / errors
+        pooled = np.sqrt((1 - comparison.own_share) * comparison.variance / comparison.denominator)
+        t = np.abs(comparison.difference) / np.maximum(errors, pooled)
     # Without any spread at all, a difference is certain, and none is none.
     t = np.where(comparison.difference == 0, 0.0, t)
     return np.asarray(2 * stdtr(comparison.calls - 1 + PRIOR_CALLS, -t))

@@ -51,8 +51,8 @@ class GroupStatistic:
     hours: float | None
     measure: str
     calls_measured: int
-    numerator: float | None
-    denominator: float | None
+    numerator: float
+    denominator: float
     value: float | None
     low: float | None
     high: float | None
@@ -202,10 +202,8 @@ def _figures(
     enough = calls >= min_calls
     judged = enough & (comparison.calls >= min_calls)
 
-    numerator, denominator = (
-        np.where(calls > 0, sums(values, held.group, groups), np.nan) for values in (held.x, held.d)
-    )
-    value = np.where(enough, numerator / denominator, np.nan)
+    numerator, denominator = sums(held.x, held.group, groups), sums(held.d, held.group, groups)
+    value = numerator / np.where(enough, denominator, np.nan)
     difference = np.where(judged, comparison.difference, np.nan)
     if measure.kind == "rate":
         cluster = clustering(held.x, held.d, held.group, groups=groups)

@@ -9,6 +9,9 @@ Kind = Literal["rate", "mean"]
 """`rate`: events counted out of trials counted, such as escalated calls out of calls; `mean`: all else, such as
 seconds per event, events per hour, or a share of time."""
 
+Unit = Literal["share", "seconds", "per hour", "score"]
+"""How a value is written: as percent, seconds, a number per hour, or a number."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
@@ -18,6 +21,9 @@ class Measure:
     """
 
     name: str
+    title: str
+    """For people."""
+    unit: Unit
     kind: Kind
     source: str
     """Key of `SOURCES`."""
@@ -49,6 +55,8 @@ SOURCES: dict[str, str] = {
 MEASURES: tuple[Measure, ...] = (
     Measure(
         name="escalation_rate",
+        title="escalation rate",
+        unit="share",
         kind="rate",
         source="call_summary",
         numerator="escalations > 0",
@@ -60,6 +68,8 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         name="recovery_rate",
+        title="recovery rate",
+        unit="share",
         kind="rate",
         source="call_summary",
         numerator="escalations_recovered",
@@ -71,6 +81,8 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         name="recovery_s_mean",
+        title="time to recovery",
+        unit="seconds",
         kind="mean",
         source="recoveries",
         numerator="length_s",
@@ -81,6 +93,8 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         name="mood_change_mean",
+        title="mood change",
+        unit="score",
         kind="mean",
         source="call_summary",
         numerator="mood_change",
@@ -92,6 +106,8 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         name="negativity_mean",
+        title="negativity",
+        unit="score",
         kind="mean",
         source="call_summary",
         numerator="negativity_mean",
@@ -103,6 +119,8 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         name="talk_share_mean",
+        title="talk share",
+        unit="share",
         kind="mean",
         source="agent_speech",
         numerator="talk_share",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callmood.results.views import calls
+from callmood.results.views import calls, statistics
 
-VIEWS: dict[str, str] = {**calls.VIEWS}
+VIEWS: dict[str, str] = {**calls.VIEWS, **statistics.VIEWS}
 """Name and query of each view, in the order of creation."""
