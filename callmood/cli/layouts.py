@@ -119,10 +119,10 @@ def quantity(unit: str, value: float | None, *, signed: bool = False) -> str:
         return "-"
     sign = "+" if signed else ""
     if unit == "share":
-        return f"{100 * value:{sign}.0f} points" if signed else f"{value:.0%}"
+        return f"{100 * value:{sign}z.0f} points" if signed else f"{value:.0%}"
     if unit == "seconds":
-        return f"{value:{sign}.0f} s"
-    return f"{value:{sign}.1f}" if unit == "per hour" else f"{value:+.2f}"
+        return f"{value:{sign}z.0f} s"
+    return f"{value:{sign}z.1f}" if unit == "per hour" else f"{value:+z.2f}"
 
 
 def between(unit: str, low: float | None, high: float | None, *, signed: bool = False) -> str:

@@ -119,7 +119,7 @@ def shrinkage(comparison: Comparison) -> Reals:
     between = variance_between(comparison)
     if between == 0:
         return np.where(comparison.denominator > 0, 0.0, np.nan)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(
             comparison.denominator > 0,
             between / (between + comparison.variance / comparison.denominator),

@@ -62,7 +62,7 @@ def bootstrap_t(
     distribution of (R* - R) / se*, R the ratio of sums and se its linearized standard error; its quantiles
     times se are the interval's ends. Draws are multinomial, seeded, and the same for all samples of one
     length, so that no sample's depend on which others there are. Quantiles are held to `LONGEST_TAIL` times
-    Student's, and are Student's above `MOST_DRAWN` calls. The se that they multiply is the one of
+    Student's, and are Student's above `MOST_DRAWN` calls and where all calls are alike. The se that they multiply is the one of
     `standard_errors`, so that a few equal values do not claim to be certain.
 
     Parameters
@@ -91,7 +91,9 @@ def bootstrap_t(
             rows = starts[some, None] + np.arange(length)
             drawn = _studentized(numerators[rows], denominators[rows], seed=seed)
             drawn.partition((_TAIL, DRAWS - 1 - _TAIL), axis=1)
-            low_t[some], high_t[some] = drawn[:, _TAIL], drawn[:, DRAWS - 1 - _TAIL]
+            varied = _varied(numerators[rows], denominators[rows])
+            low_t[some[varied]] = drawn[varied, _TAIL]
+            high_t[some[varied]] = drawn[varied, DRAWS - 1 - _TAIL]
     longest = LONGEST_TAIL * student
     errors = standard_errors(numerators, denominators, lengths, pooled)
     return np.clip(high_t, 0, longest) * errors, np.clip(-low_t, 0, longest) * errors
@@ -132,6 +134,13 @@ def _studentized(x: Reals, d: Reals, *, seed: int) -> Reals:
     flat = variance <= 1e-12 * own
     far = np.where((own > 0) & (change != 0), np.copysign(np.inf, change), 0.0)
     return np.where(flat, far, change / np.sqrt(np.where(flat, 1.0, variance)))
+
+
+def _varied(x: Reals, d: Reals) -> NDArray[np.bool_]:
+    """Which samples, one a row, have any spread about their ratio that is more than rounding."""
+    ratio = x.sum(axis=1) / d.sum(axis=1)
+    squares = np.sum((x - ratio[:, None] * d) ** 2, axis=1)
+    return np.asarray(squares > 1e-20 * np.sum(x**2, axis=1))
 
 
 def _draws(n: int, seed: int) -> Iterator[Reals]:
