@@ -441,9 +441,9 @@ said to differ by more than noise, and of those the share whose true difference 
 def main() -> None:
     """Simulate, and print the tables as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.agents")
-    parser.add_argument("--teams", type=int, default=200)
+    parser.add_argument("--teams", type=int, default=120)
     parser.add_argument(
-        "--others", type=int, default=40, help="teams on which other methods are tried as well"
+        "--others", type=int, default=20, help="teams on which other methods are tried as well"
     )
     parser.add_argument("--seed", type=int, default=2)
     options = parser.parse_args()

@@ -229,7 +229,7 @@ def report(
     as_csv: opt.AsCsv = False,
     db: opt.Db = None,
 ) -> None:
-    """Report on calls (the strongest escalation first), agents or other groups of calls, or escalations."""
+    """Report on calls (the strongest escalation first), on groups of calls, or escalations."""
     from callmood import report as reports
     from callmood.cli import layouts
     from callmood.cli.show import show_agent
