@@ -412,13 +412,13 @@ def _table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
 _HEAD = """\
 # Agent statistics against known truth
 
-Made by `{command}` (seeded; {cpu} s of one core). [agents.py](agents.py) simulates {teams} teams of {agents} agents with
-{fewest} to {most} calls each (their logarithm uniform), four queues that differ more than the agents do, and mixes of
+Made by `{command}` (seeded; {cpu} s of one core).
+[agents.py](agents.py) simulates {teams} teams of {agents} agents with {fewest} to {most} calls each (their logarithm uniform), four queues that differ more than the agents do, and mixes of
 queues that go with the agents' skill. The numbers of one call hang together; seconds, interruptions and moods are
 skewed. The data are made up: what is shown is that the arithmetic holds, not that any measure is right about people.
 
 An interval of 95 % should hold the truth 95 % of the time. Columns are classes of agents by the number of their calls
-with the measure; below {claimed} such calls nothing is claimed by default, and the column 3-4 shows why.
+with the measure; below {claimed} such calls nothing is claimed by default, as an interval that covers is too wide there to say anything.
 """
 
 _RANKING = """

@@ -48,9 +48,9 @@ def counted(database: Path, query: str) -> int:
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_that_was_committed_is_lost(database: Path) -> None:
-    # No file may grow beyond 60 kB, so the log of changes soon fails to take more, as on a full disk.
+    # No file may grow beyond 150 kB, so the log of changes soon fails to take more, as on a full disk.
     done = subprocess.run(
-        [sys.executable, "-c", FILL, str(database), "60000"],
+        [sys.executable, "-c", FILL, str(database), "150000"],
         capture_output=True,
         text=True,
         check=True,
