@@ -468,6 +468,17 @@ def test_calls_can_be_chosen_before_statistics_are_made(store_path: Path) -> Non
         assert sorted(read_calls(connection, since=since, until=until).call_id) == ["call-02", "call-03"]
 
 
+def test_calls_of_an_unknown_group_are_in_no_group(store_path: Path) -> None:
+    with Store(store_path) as store:
+        store.write(make_result("nobody"), make_run(), analyzed_at=NOON)
+    with callmood.connect(store_path) as connection:
+        rows = read_calls(connection, kind="$.site")
+        place = list(rows.call_id).index("nobody")
+        assert {kind: keys[place] for kind, keys in rows.keys.items()} == dict.fromkeys(rows.keys)
+        found = find_groups(connection, "agent", timezone="UTC").groups
+    assert sorted((rows[0].group_name, rows[0].calls) for rows in found) == [("O'Brien <i>", 6), ("alice", 6)]
+
+
 def test_hours_and_days_are_those_of_the_time_zone(store_path: Path) -> None:
     with callmood.connect(store_path) as connection:
         utc, tokyo = (read_calls(connection, timezone=zone).keys for zone in ("UTC", "Asia/Tokyo"))

@@ -134,7 +134,10 @@ def _measured(source: str) -> str:
 
 
 def _texts(values: NDArray[Any]) -> NDArray[np.object_]:
-    return np.ma.filled(values, None) if np.ma.isMaskedArray(values) else values
+    # `filled(None)` would fill in numpy's own word for what is missing.
+    texts = np.array(np.ma.getdata(values), dtype=np.object_)
+    texts[np.ma.getmaskarray(values)] = None
+    return texts
 
 
 def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
