@@ -50,7 +50,7 @@ def against_peers(x: Reals, d: Reals, group: Whole, peers: Whole, *, groups: int
     share = cell_d / peer_d[cell_peers]
     shared = share < _ALONE
     compared = shared[cell]
-    level = peer_x / peer_d
+    level = peer_x / np.where(peer_d > 0, peer_d, 1)
     residual = x - level[peers] * d
 
     denominator = sums(cell_d * shared, cell_group, groups)
