@@ -481,13 +481,18 @@ def test_calls_of_an_unknown_group_are_in_no_group(store_path: Path) -> None:
 
 def test_hours_and_days_are_those_of_the_time_zone(store_path: Path) -> None:
     with callmood.connect(store_path) as connection:
-        utc, tokyo = (read_calls(connection, timezone=zone).keys for zone in ("UTC", "Asia/Tokyo"))
+        utc = read_calls(connection, timezone="UTC").keys
+        there = read_calls(connection, timezone="Asia/Tokyo")
+    tokyo = {
+        call_id: (there.keys["hour"][place], there.keys["weekday"][place])
+        for place, call_id in enumerate(there.call_id)
+    }
     assert sorted(utc["hour"])[:2] == ["12:00", "13:00"]
     assert sorted(utc["weekday"])[0] == "1 Monday"
     assert set(utc["week"]) == {"2026-W10", "2026-W11"}
     # Nine hours later: the first call at 21:30, the twelfth (23:30 on a Friday) on Saturday.
-    assert tokyo["hour"][list(utc["hour"]).index("12:00")] == "21:00"
-    assert tokyo["weekday"][list(utc["hour"]).index("23:00")] == "6 Saturday"
+    assert tokyo["call-00"] == ("21:00", "1 Monday")
+    assert tokyo["call-11"] == ("08:00", "6 Saturday")
 
 
 def test_any_metadata_column_groups_whatever_its_name(store_path: Path) -> None:
