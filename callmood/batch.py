@@ -253,6 +253,7 @@ def _carry_out(
         failed=len(failures),
         already_known=plan.already_known,
     )
+    store.make_statistics(timezone=settings.timezone)
     return RunSummary(
         run_id=run.run_id,
         emotion_for=run.emotion_for,

@@ -79,6 +79,14 @@ def test_the_rows_say_why(analyzed) -> None:
     assert found["cut.mp3"][3] == pytest.approx(39.2 / 2, abs=1.0)
 
 
+def test_the_statistics_of_agents_are_made_at_the_end(analyzed) -> None:
+    database, _ = analyzed
+
+    assert rows(database, "SELECT current, timezone FROM statistics_made") == [(True, "UTC")]
+    agents = rows(database, "SELECT agent_id, calls FROM agent_statistics WHERE measure = 'escalation_rate'")
+    assert sorted(agents) == rows(database, "SELECT agent_id, calls FROM agent_summary ORDER BY agent_id")
+
+
 def test_two_channels_are_two_speakers_with_roles(analyzed) -> None:
     database, _ = analyzed
     found = rows(

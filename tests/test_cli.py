@@ -220,10 +220,10 @@ def test_agent_at_the_end_of_the_line_means_all_agents(
     assert [line.split()[0] for line in out.splitlines()] == ["agent", "alice", "bob"]
 
 
-def test_one_agent_in_the_terminal_is_the_summary_and_then_the_calls(reading: Run) -> None:
-    summary, calls = reading("report", "--agent", "alice")[1].split("\n\n")
-    assert ["calls_escalated", "1"] in [line.split() for line in summary.splitlines()]
-    assert [line.split()[0] for line in calls.splitlines()] == ["call", "call-1", "call-2"]
+def test_one_agent_in_the_terminal_is_the_summary_the_measures_and_then_the_calls(reading: Run) -> None:
+    summary, *_, calls = reading("report", "--agent", "alice")[1].split("\n\n")
+    assert ["escalated", "1", "of", "1"] in [line.split() for line in summary.splitlines()]
+    assert [line.split()[0] for line in calls.splitlines()] == ["Calls", "call", "call-1", "call-2"]
     assert [row["call_id"] for row in read_csv(reading("report", "--agent", "alice", "--csv")[1])] == [
         "call-1",
         "call-2",

@@ -254,6 +254,16 @@ def report(
         str | None,
         typer.Option("--agent", metavar="[ID]", help="One row per agent, or one agent in depth."),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="COLUMN",
+            help=(
+                "One row per agent, customer, queue, hour, weekday or week, or per value of any metadata column."
+            ),
+        ),
+    ] = None,
     escalations: Annotated[
         bool, typer.Option("--escalations", help="One row per escalation; with --agent ID, of that agent.")
     ] = False,
@@ -274,7 +284,10 @@ def report(
     until: opt.Until = None,
     queue: opt.Queue = None,
     min_calls: Annotated[
-        int, typer.Option("--min-calls", metavar="N", min=1, help="With --agent: agents with so many calls.")
+        int,
+        typer.Option(
+            "--min-calls", metavar="N", min=1, help="With --agent or --by: groups of at least so many calls."
+        ),
     ] = 1,
     top: Annotated[
         int | None,
@@ -288,22 +301,27 @@ def report(
     parquet: opt.Parquet = None,
     db: opt.Db = None,
 ) -> None:
-    """Report on calls (the strongest escalation first), agents, escalations or conversations."""
+    """Report on calls (the strongest escalation first), on groups of calls, escalations or conversations."""
     from callmood import report as reports
     from callmood.cli import layouts
     from callmood.cli.parquet import write_or_save
     from callmood.cli.show import show_agent
 
     output = chosen_format(as_json=as_json, as_csv=as_csv, as_markdown=as_markdown)
-    if (agent == ALL_AGENTS) + escalations + conversation > 1:
+    if (agent == ALL_AGENTS) + (by is not None) + escalations + conversation > 1 or (
+        by is not None and agent
+    ):
         raise UsageError(
-            "--agent without an ID, --escalations and --conversation are different reports; ask for one of them."
+            "--agent without an ID, --by, --escalations and --conversation are different reports; ask for one of "
+            "them."
         )
-    if min_calls > 1 and agent != ALL_AGENTS:
-        raise UsageError("--min-calls is about the report of all agents; add --agent without an ID.")
-    choice = reports.chosen(since=since, until=until, queue=queue, timezone=load_settings().settings.timezone)
+    grouped = agent == ALL_AGENTS or by is not None
+    if min_calls > 1 and not grouped:
+        raise UsageError("--min-calls is about groups of calls; add --agent without an ID, or --by.")
+    timezone = load_settings({"db": db}).settings.timezone
+    choice = reports.chosen(since=since, until=until, queue=queue, timezone=timezone)
     if html is not None:
-        narrowed = escalations or conversation or agent is not None or choice != reports.ALL_CALLS
+        narrowed = grouped or escalations or conversation or agent is not None or choice != reports.ALL_CALLS
         if narrowed or parquet is not None or output is not Format.TABLE:
             raise UsageError("--html is one page of all calls; leave out every option but --top and --db.")
         callmood.write_page(html, db=db, top=top)
@@ -312,24 +330,34 @@ def report(
         if agent:
             reports.find_agent(connection, agent)
         one = agent or None
+        note = None
         if escalations:
             found = reports.escalations(connection, agent_id=one, choice=choice, limit=top)
             fields, empty = layouts.ESCALATIONS, "no escalations"
         elif conversation:
             found = reports.conversation(connection, agent_id=one, choice=choice, limit=top)
             fields, empty = layouts.CONVERSATIONS, "no calls"
-        elif agent == ALL_AGENTS:
-            found = reports.agents(connection, min_calls=min_calls, choice=choice, limit=top)
-            fields = layouts.AGENTS
-            empty = layouts.NO_AGENTS if choice == reports.ALL_CALLS and min_calls == 1 else "no such agents"
+        elif grouped:
+            kind = by or "agent"
+            groups = reports.find_groups(
+                connection, kind, timezone=timezone, choice=choice, least_calls=min_calls, limit=top
+            )
+            found = groups.table()
+            fields = layouts.groups(found.columns[0])
+            empty = layouts.NO_AGENTS if kind == "agent" else f"no call says its {kind}"
+            if choice != reports.ALL_CALLS or min_calls > 1:
+                empty = "no such groups"
+            note = layouts.NOISE if groups.groups and output is Format.TABLE and parquet is None else None
         elif agent and parquet is None and output is not Format.MARKDOWN:
-            show_agent(connection, agent, output, choice=choice, limit=top)
+            show_agent(connection, agent, output, timezone=timezone, choice=choice, limit=top)
             return
         else:
             found = reports.calls(connection, agent_id=one, choice=choice, limit=top)
             fields = layouts.CALLS
             empty = layouts.NO_CALLS if choice == reports.ALL_CALLS else "no such calls"
         write_or_save(found, output, fields, parquet=parquet, empty=empty)
+        if note:
+            say(note)
 
 
 @app.command()

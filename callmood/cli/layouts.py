@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from callmood.cli.output import Field
+from callmood.statistics.measures import MEASURES, Measure
 from callmood.text import clock, who
 
 Record = Mapping[str, Any]
@@ -100,25 +101,112 @@ PURGEABLE = [
     Field(heading="analyzed", show=_minute("analyzed_at")),
 ]
 
-AGENTS = [
+_BEYOND_NOISE = {True: " ↑", False: " ↓"}
+"""Marks of a difference that is more than noise, by whether it is upward."""
+NOISE = (
+    "in brackets: 95 % intervals; ↑ ↓: above or below what the team has on the same queues by more than noise, "
+    "all else is within noise; -: too few calls to claim anything"
+)
+
+
+def quantity(unit: str, value: float | None, *, signed: bool = False) -> str:
+    """A value of a measure: `15%`, `42 s`, `3.1`, `-0.06`; as a difference `+3 points`, `-4 s`."""
+    if value is None:
+        return "-"
+    sign = "+" if signed else ""
+    if unit == "share":
+        return f"{100 * value:{sign}z.0f} points" if signed else f"{value:.0%}"
+    if unit == "seconds":
+        return f"{value:{sign}z.0f} s"
+    return f"{value:{sign}z.1f}" if unit == "per hour" else f"{value:+z.2f}"
+
+
+def between(unit: str, low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """An interval, its unit told once at the most: `9 to 24`."""
+    ends = [quantity(unit, end, signed=signed).split()[0].rstrip("%") for end in (low, high)]
+    return " to ".join(ends)
+
+
+def _measure(measure: Measure, *, compared: bool) -> Field:
+    """A measure with its interval and, if compared, whether it differs by more than noise."""
+
+    def show(record: Record) -> str:
+        value = record[measure.name]
+        if value is None:
+            return "-"
+        ends = between(measure.unit, record[f"{measure.name}_low"], record[f"{measure.name}_high"])
+        mark = ""
+        if compared and record[f"{measure.name}_within_noise"] is False:
+            mark = _BEYOND_NOISE[record[f"{measure.name}_difference"] > 0]
+        return f"{quantity(measure.unit, value)} ({ends}){mark}"
+
+    return Field(heading=measure.title, show=show, number=True)
+
+
+def _share_of(measure: Measure, heading: str) -> Field:
+    return Field(
+        heading=heading,
+        show=lambda record: f"{record[measure.numerator_name]} of {record[measure.denominator_name]}",
+        number=True,
+    )
+
+
+def groups(column: str, *, compared: bool = True) -> list[Field]:
+    """Fields of a report on groups of calls, whose names are in `column`."""
+    measures = {measure.name: measure for measure in MEASURES}
+    escalation, recovery = measures["escalation_rate"], measures["recovery_rate"]
+    shrunk = [Field(heading="shrunk", show=_number("escalation_rate_shrunk", ".0%"), number=True)]
+    return [
+        Field(heading=column.removesuffix("_id"), show=_column(column)),
+        *([Field(heading="team", show=_column("team"), optional=True)] if column == "agent_id" else []),
+        Field(heading="calls", show=_number("calls", "d"), number=True),
+        Field(heading="hours", show=_number("hours", ".2f"), number=True),
+        _share_of(escalation, "escalated"),
+        _measure(escalation, compared=compared),
+        *(shrunk if compared else []),
+        _share_of(recovery, "recovered"),
+        *(
+            _measure(measures[name], compared=compared)
+            for name in ("recovery_rate", "recovery_s_mean", "mood_change_mean", "talk_share_mean")
+        ),
+    ]
+
+
+def _of_unit(name: str, *, signed: bool = False, ends: bool = False) -> Callable[[Record], str]:
+    def show(record: Record) -> str:
+        if record[name] is None:
+            return "-"
+        unit = record["unit"]
+        shown = quantity(unit, record[name], signed=signed)
+        if not ends:
+            return shown
+        low, high = (record["low"], record["high"]) if name == "value" else (
+            record[f"{name}_low"], record[f"{name}_high"]
+        )  # fmt: skip
+        return f"{shown} ({between(unit, low, high, signed=signed)})"
+
+    return show
+
+
+AGENT = [
     Field(heading="agent", show=_column("agent_id")),
-    Field(heading="calls", show=_number("calls", "d"), number=True),
-    Field(heading="hours", show=_number("hours", ".2f"), number=True),
-    Field(
-        heading="escalated",
-        show=lambda record: f"{record['calls_escalated']} of {record['calls_scored']}",
-        number=True,
-    ),
-    Field(heading="rate", show=_number("escalation_rate", ".0%"), number=True),
-    Field(
-        heading="recovered",
-        show=lambda record: f"{record['escalations_recovered']} of {record['escalations']}",
-        number=True,
-    ),
-    Field(heading="mood change", show=_number("mood_change_mean", "+.2f"), number=True),
-    Field(heading="negativity", show=_number("negativity_mean", ".2f"), number=True),
-    Field(heading="talk share", show=_number("talk_share_mean", ".0%"), number=True),
+    Field(heading="team", show=_column("team")),
+    Field(heading="calls", show=_number("calls", "d")),
+    Field(heading="hours", show=_number("hours", ".2f")),
+    _share_of(MEASURES[0], "escalated"),
 ]
+
+STATISTICS = [
+    Field(heading="measure", show=_column("title")),
+    Field(heading="calls", show=_number("calls_measured", "d"), number=True),
+    Field(heading="value", show=_of_unit("value", ends=True), number=True),
+    Field(heading="expected", show=_of_unit("expected"), number=True),
+    Field(heading="difference", show=_of_unit("difference", signed=True, ends=True), number=True),
+    Field(heading="shrunk", show=_of_unit("shrunk"), number=True),
+    Field(heading="percentile", show=_number("percentile", ".0f"), number=True),
+    Field(heading="change per week", show=_of_unit("trend", signed=True, ends=True), number=True),
+]
+
 
 ESCALATIONS = [
     Field(heading="call", show=_column("call_id")),

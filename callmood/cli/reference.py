@@ -32,13 +32,15 @@ Exit codes:
 | 130 | interrupted; finished recordings are kept |
 
 `--json` prints a list of objects with all columns of the view: times in ISO 8601, what is unknown as null.
-`report --agent ID --json` is the agent's object with that agent's calls under `call_summary`, and
-`show CALL --json` one object that holds the rows of each view under the view's name, and `why`, the two
-sentences that say why the call was flagged. `--csv` prints the same columns with what is unknown left
-empty; `report --agent ID --csv` prints the agent's calls. A text that starts with `=`, `+`, `-`, `@`, a tab
-or a return gets a leading `'` in CSV, that of `export` too, so that no spreadsheet runs it; numbers are
-left alone. Tables escape control characters, and drop colour where `NO_COLOR` is set or the output is no
-terminal.
+`report --agent` and `--by` print one object per group, with the columns of `group_statistics` for each
+measure under the measure's name and an ending (`escalation_rate_low`); docs/agents.md defines them.
+`report --agent ID --json` is the agent's object with the same by measure under `agent_statistics`, the
+agent's weeks under `weeks` and calls under `call_summary`, and `show CALL --json` one object that holds
+the rows of each view under the view's name, and `why`, the two sentences that say why the call was
+flagged. `--csv` prints the same columns with what is unknown left empty; `report --agent ID --csv`
+prints the agent's calls. A text that starts with `=`, `+`, `-`, `@`, a tab or a return gets a leading `'`
+in CSV, that of `export` too, so that no spreadsheet runs it; numbers are left alone. Tables escape
+control characters, and drop colour where `NO_COLOR` is set or the output is no terminal.
 """
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
 from callmood.cli import layouts
 from callmood.cli.output import (
     Format,
     emit,
-    plain_fields,
     terminal_width,
     write,
     write_json,
@@ -17,16 +19,18 @@ from callmood.report import (
     ALL_CALLS,
     Choice,
     Table,
-    agents,
     calls,
+    find_groups,
     speakers,
     trajectory,
     trajectory_peaks,
     turns,
+    weeks_of_agent,
 )
 from callmood.report.in_depth import Record, in_depth
 from callmood.report.why import why
 from callmood.results.schema import Connection
+from callmood.statistics.groups import FALSE_DISCOVERIES
 from callmood.text import clock, printable, who
 
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -76,23 +80,67 @@ def show_why(connection: Connection, call_id: str, output: Format) -> None:
 
 
 def show_agent(
-    connection: Connection, agent_id: str, output: Format, *, choice: Choice = ALL_CALLS, limit: int | None
+    connection: Connection,
+    agent_id: str,
+    output: Format,
+    *,
+    timezone: str,
+    choice: Choice = ALL_CALLS,
+    limit: int | None,
 ) -> None:
-    """Print one agent's row of `agent_summary` with that agent's calls; as CSV, the calls alone."""
+    """Print one agent's statistics, weeks and calls; as CSV, the calls alone."""
     found = calls(connection, agent_id=agent_id, choice=choice, limit=limit)
     if output is Format.CSV:
         write(found, output)
         return
-    summary = next(agents(connection, agent_id=agent_id, choice=choice).records(), None)
-    if summary is None:
+    agent = find_groups(connection, "agent", timezone=timezone, choice=choice).only(agent_id)
+    if not agent.groups:
         write(found, output, layouts.CALLS, empty="no such calls")
         return
+    weeks = weeks_of_agent(connection, agent_id, timezone=timezone, choice=choice)
+    (summary,) = agent.table().records()
+    statistics = list(agent.statistics().records())
     if output is Format.JSON:
-        write_json([{**summary, "call_summary": list(found.records())}])
-    else:
-        write_record(summary, plain_fields(summary))
-        emit(["\n"])
-        write(found, output, layouts.CALLS)
+        write_json(
+            [
+                {
+                    **summary,
+                    "agent_statistics": statistics,
+                    "weeks": list(weeks.table().records()),
+                    "call_summary": list(found.records()),
+                }
+            ]
+        )
+        return
+    write_record(summary, layouts.AGENT)
+    emit(["\nMeasures\n"])
+    write_table(statistics, layouts.STATISTICS)
+    emit(["\n", *(f"{sentence}\n" for sentence in told(statistics))])
+    if weeks.groups:
+        emit(["\nWeeks\n"])
+        write_table(list(weeks.table().records()), layouts.groups("week", compared=False))
+    emit(["\nCalls\n"])
+    write(found, output, layouts.CALLS)
+
+
+def told(statistics: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """A sentence on each measure: how it differs from the team, and whether that may be noise."""
+    for record in statistics:
+        title = f"{record['title'].capitalize()}: "
+        if record["difference"] is None:
+            yield f"{title}nothing is claimed ({record['why']})."
+            continue
+        unit, difference = record["unit"], record["difference"]
+        ends = layouts.between(unit, record["difference_low"], record["difference_high"], signed=True)
+        verdict = (
+            "within noise"
+            if record["within_noise"]
+            else f"more than noise (false discovery rate {FALSE_DISCOVERIES:.0%})"
+        )
+        yield (
+            f"{title}{layouts.quantity(unit, difference, signed=True)} ({ends}) against what the team has on the "
+            f"same queues: {verdict}."
+        )
 
 
 def _trajectory_lines(connection: Connection, summary: Record) -> list[str]:

@@ -1,6 +1,7 @@
 """Reports: queries over the results database's views. What a report shows, anyone can query."""
 
 from callmood.report.choice import ALL_CALLS, Choice, chosen
+from callmood.report.groups import Groups, find_groups, weeks_of_agent
 from callmood.report.queries import (
     Table,
     agents,
@@ -20,6 +21,7 @@ from callmood.report.queries import (
 __all__ = [
     "ALL_CALLS",
     "Choice",
+    "Groups",
     "Table",
     "agents",
     "calls",
@@ -28,10 +30,12 @@ __all__ = [
     "escalations",
     "find_agent",
     "find_call",
+    "find_groups",
     "moments",
     "run_sql",
     "speakers",
     "trajectory",
     "trajectory_peaks",
     "turns",
+    "weeks_of_agent",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from callmood.errors import UsageError
@@ -22,7 +23,7 @@ class Choice:
     """calls that began then are not."""
     queue: str | None = None
 
-    def arguments(self) -> dict[str, datetime | str | None]:
+    def arguments(self) -> dict[str, Any]:
         """The values that `CHOSEN` binds."""
         return {"since": self.since, "until": self.until, "queue": self.queue}
 

@@ -364,7 +364,7 @@ def _select(connection: Connection, sql: str, **arguments: Any) -> Table:
     cursor = connection.cursor()
     cursor.execute(sql, arguments or None)
     return Table(
-        columns=_distinct([column[0] for column in cursor.description]),
+        columns=distinct([column[0] for column in cursor.description]),
         rows=_rows(cursor),
         types=tuple(str(column[1]) for column in cursor.description),
     )
@@ -379,7 +379,8 @@ def _rows(cursor: Connection) -> Iterator[tuple[Any, ...]]:
         yield from rows
 
 
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, with `_2`, `_3`, ... after those that came before."""
     distinct: list[str] = []
     for name in names:
         unused, number = name, 1

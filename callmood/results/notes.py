@@ -52,6 +52,12 @@ RELATIONS: dict[str, str] = {
         "What to listen to: one row per escalation, from 2 s before its onset to 3 s after its peak, and one for "
         "the worst moment of each call, where it is in none of them."
     ),
+    "group_statistics": (
+        "One row per group of calls (an agent, a queue, a team, an hour, a weekday, a week) and measure; made at the "
+        "end of each run, defined in docs/agents.md. What is not claimed is NULL, and `why` says why."
+    ),
+    "statistics_made": "One row that says when and how group_statistics was made; none before the first time.",
+    "agent_statistics": "The rows of group_statistics that are about agents.",
 }
 
 COLUMNS: dict[str, str] = {
@@ -246,8 +252,39 @@ COLUMNS: dict[str, str] = {
     "runs": "Number of runs.",
     "first_analyzed_at": "When the first of these rows was written.",
     "last_analyzed_at": "When the last of these rows was written.",
-    "why": "What makes the moment worth hearing: escalation, or worst moment (worst_s of call_summary).",
     "strength": "Height of the escalation, or negativity of the worst moment; 0 to 1.",
+    "group_kind": "What the calls are grouped by: agent, queue, team, hour, weekday or week.",
+    "group_name": "The group: an agent_id, a queue, ..., 09:00, 1 Monday, 2026-W10.",
+    "team": "The team that most of the agent's calls name in their metadata; NULL where none does.",
+    "measure": "Name of the measure; docs/agents.md defines each.",
+    "calls_measured": "Number of calls in which the measure is known.",
+    "numerator": "Its numerator, summed over those calls.",
+    "denominator": "Its denominator, likewise.",
+    "value": "numerator / denominator; NULL where too few calls have the measure.",
+    "low": "Low end of the 95 % interval of `value`.",
+    "high": "High end of it.",
+    "team_value": "The same ratio over all calls of the agent's team (of all groups, where there are no teams).",
+    "expected": "What the team's values let expect of a group with the same mix of queues.",
+    "difference": "Observed less expected.",
+    "difference_low": "Low end of the 95 % interval of `difference`.",
+    "difference_high": "High end of it.",
+    "adjusted": "team_value + difference: the value as it would be with the team's mix of queues.",
+    "shrunk": "team_value + the part of `difference` that is left when noise is allowed for; what to rank by.",
+    "percentile": "Percent of the groups (of the team) whose `shrunk` is lower, equal ones counting half.",
+    "q_value": "The least false discovery rate at which the difference would count as found.",
+    "within_noise": "Whether the difference may well be chance: q_value above 0.05.",
+    "trend": "Change of the measure per week, given the queues.",
+    "trend_low": "Low end of the 95 % interval of `trend`.",
+    "trend_high": "High end of it.",
+    "why": (
+        "Why something in the row is NULL; in moments, what makes it worth hearing: escalation, or worst moment "
+        "(worst_s of call_summary)."
+    ),
+    "made_at": "When the statistics were made, or last found to need no change.",
+    "timezone": "Whose hours and days of the week count.",
+    "min_calls": "Number of calls with a measure below which nothing is claimed.",
+    "seed": "Of the bootstrap.",
+    "current": "Whether no call was written, changed or removed since.",
     **{f"p_{name}": f"Probability of {name}, 0 to 1." for name in EMOTIONS},
 }
 """A name means the same wherever it stands."""

@@ -233,11 +233,60 @@ def m004_escalation_scores(connection: Connection) -> None:
     )
 
 
+def m005_statistics(connection: Connection) -> None:
+    """Statistics of groups of calls, and what they were made with."""
+    connection.execute(
+        """
+        CREATE TABLE group_statistics (
+            group_kind VARCHAR NOT NULL,
+            group_name VARCHAR NOT NULL,
+            team VARCHAR,
+            calls BIGINT NOT NULL,
+            hours DOUBLE,
+            measure VARCHAR NOT NULL,
+            calls_measured BIGINT NOT NULL,
+            numerator DOUBLE NOT NULL,
+            denominator DOUBLE NOT NULL,
+            value DOUBLE,
+            low DOUBLE,
+            high DOUBLE,
+            team_value DOUBLE,
+            expected DOUBLE,
+            difference DOUBLE,
+            difference_low DOUBLE,
+            difference_high DOUBLE,
+            adjusted DOUBLE,
+            shrunk DOUBLE,
+            percentile DOUBLE,
+            q_value DOUBLE,
+            within_noise BOOLEAN,
+            trend DOUBLE,
+            trend_low DOUBLE,
+            trend_high DOUBLE,
+            why VARCHAR
+        )
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE statistics_made (
+            made_at TIMESTAMPTZ NOT NULL,
+            version VARCHAR NOT NULL,
+            timezone VARCHAR NOT NULL,
+            min_calls INTEGER NOT NULL,
+            seed INTEGER NOT NULL,
+            current BOOLEAN NOT NULL
+        )
+        """
+    )
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_initial,
     m002_signals,
     m003_roles_and_privacy,
     m004_escalation_scores,
+    m005_statistics,
 )
 """In order; the schema version is their number. Never edit one that was released: add the next."""
 

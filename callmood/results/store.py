@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -358,6 +358,7 @@ class Store:
                 "role_confidence": analysis.role_confidence,
             }
         with self._transaction():
+            self._outdate_statistics()
             for call_id in {recording.call_id, *supersedes}:
                 for table in TABLES_OF_CALLS:
                     self._connection.execute(f"DELETE FROM {table} WHERE call_id = ?", [call_id])
@@ -383,6 +384,7 @@ class Store:
         """Write path and metadata of known calls (files move, metadata arrives later)."""
         with self._transaction():
             for recording in recordings:
+                self._outdate_statistics()
                 row = _metadata_row(recording)
                 columns = ", ".join(f"{name} = ?" for name in row)
                 self._connection.execute(
@@ -422,6 +424,9 @@ class Store:
                     f"DELETE FROM {table} WHERE list_contains($ids, call_id)",
                     ids,
                 )
+            # Made of the purged calls too; the next run, or report, makes them anew.
+            self._connection.execute("DELETE FROM group_statistics")
+            self._outdate_statistics()
             self._insert(
                 "purges",
                 asdict(purge)
@@ -490,6 +495,20 @@ class Store:
         for backup in backups:
             backup.unlink()
         return backups
+
+    def make_statistics(self, *, timezone: str) -> None:
+        """Bring `group_statistics` up to date with the calls, in one transaction; nothing to do is quickly done.
+
+        `timezone`: whose hours and days of the week count.
+        """
+        from callmood.statistics.stored import make
+
+        with self._transaction():
+            make(self._connection, timezone=timezone, made_at=datetime.now(UTC))
+
+    def _outdate_statistics(self) -> None:
+        """To be called in every transaction that writes, changes or removes calls."""
+        self._connection.execute("UPDATE statistics_made SET current = false WHERE current")
 
     def _insert(self, table: str, row: Mapping[str, Any], *, verb: str = "INSERT") -> None:
         # Table and column names are this module's own; values are always bound.
