@@ -102,6 +102,7 @@ def test_every_command_and_option_has_a_help_text() -> None:
             "retry",
             "export",
             "listen",
+            "purge",
         )
     }
     for name, command in program.commands.items():
@@ -565,6 +566,7 @@ def test_analyze_hands_on_paths_and_options(run: Run, monkeypatch: pytest.Monkey
         "paths": ("a", "b"),
         "force": True,
         "stale": False,
+        "include_purged": False,
         "emotion_for": "customer",
         "jobs": 2,
         "pattern": "{call_id}",

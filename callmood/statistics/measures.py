@@ -51,7 +51,7 @@ SOURCES: dict[str, str] = {
     """,
     "agent_conversation": """
         SELECT call_id, sum(interruptions) AS interruptions, any_value(duration_s) AS duration_s
-        FROM speaker_conversation JOIN calls USING (call_id) WHERE role = 'agent'
+        FROM speaker_conversation WHERE role = 'agent'
         GROUP BY call_id
     """,
     "call_conversation": "SELECT call_id, silence_s, duration_s FROM call_conversation",
