@@ -5,7 +5,7 @@
 >>> callmood.connect("callmood.duckdb").sql("SELECT * FROM call_summary")  # doctest: +SKIP
 """
 
-from callmood.api import analyze, classify, connect, find_turns, predict, purge, retry, validate
+from callmood.api import analyze, classify, connect, find_turns, link_agents, predict, purge, retry, validate
 from callmood.run import Progress, RunSummary
 from callmood.settings import Settings
 from callmood.validation.result import Validation
@@ -20,6 +20,7 @@ __all__ = [
     "classify",
     "connect",
     "find_turns",
+    "link_agents",
     "predict",
     "purge",
     "retry",

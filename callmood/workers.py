@@ -11,7 +11,6 @@ from typing import Any
 from callmood.limits import LimitExceeded, check_memory_limit, end_with_parent, limited
 from callmood.settings import Settings
 from callmood.stopping import Stopping
-from callmood.text import printable
 from callmood.types import CallResult, Recording
 
 _IDLE_S = 300.0
