@@ -11,6 +11,7 @@ from callmood.settings import load_settings
 
 if TYPE_CHECKING:
     from callmood.emotion.utterance import Utterance
+    from callmood.link_run import LinkSummary
     from callmood.purging import PurgeSummary
     from callmood.results.schema import Connection
     from callmood.stopping import Stopping
@@ -110,6 +111,26 @@ def retry(
         )
         monitor.finished(summary)
     return summary
+
+
+def link_agents(**settings: Any) -> LinkSummary:
+    """Find the agent of calls that tell no roles, by the voices of calls that bear the same agent_id.
+
+    Voices are compared on the spot, from the recordings, and not kept; docs/roles.md tells how, and how well.
+
+    Parameters
+    ----------
+    settings
+        Fields of `callmood.settings.Settings`, such as `db="calls.duckdb"`.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do.
+    """
+    from callmood.link_run import link_calls
+
+    return link_calls(load_settings(settings).settings)
 
 
 def purge(

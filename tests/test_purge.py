@@ -58,11 +58,10 @@ def test_every_table_with_a_call_is_purged(filled: Path) -> None:
         connection.execute(
             "INSERT INTO linked_agents VALUES ('the-call-number-117', 'h', 'alice', 'S1', 0.9, 3, '[]')"
         )
-        connection.execute("INSERT INTO voiceprints VALUES ('the-call-number-117', 'S1', 'h', 9.0, '[0.5]')")
 
     callmood.purge(db=str(filled), customer=SECRET)
 
-    assert {"calls", "turns", "windows", "escalation_events", "linked_agents", "voiceprints"} <= set(tables)
+    assert {"calls", "turns", "windows", "escalation_events", "linked_agents"} <= set(tables)
     with connect(filled) as connection:
         for table in tables:
             left = connection.execute(f"SELECT count(*) FROM {table} WHERE call_id = 'the-call-number-117'")

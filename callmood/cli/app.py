@@ -459,6 +459,30 @@ def export(
             emit(as_text(connection, found, format or ""))
 
 
+@app.command("link-agents")
+def link_agents(
+    db: opt.Db = None,
+    wait: opt.Wait = None,
+    device: opt.Device = None,
+    models: opt.Models = None,
+    pseudonymize: opt.Pseudonymize = None,
+    pseudonym_key_file: opt.PseudonymKeyFile = None,
+) -> None:
+    """Find who the agent is by voice, in calls that share an agent_id; voices are compared and not kept."""
+    summary = callmood.link_agents(
+        db=db,
+        wait=wait,
+        device=device,
+        models=models,
+        pseudonymize=pseudonymize,
+        pseudonym_key_file=pseudonym_key_file,
+    )
+    say(
+        f"compared the voices of {summary.examined} calls of {summary.agents} agents; {summary.linked} linked, "
+        f"{summary.missing} left as they were since their recordings are not at hand"
+    )
+
+
 @app.command()
 def purge(
     older_than: Annotated[

@@ -14,10 +14,6 @@ RELATIONS: dict[str, str] = {
     "windows": "Short windows inside turns, every half second; the finest grain of the emotion scores.",
     "linkings": "One row per run of `callmood link-agents`.",
     "linked_agents": "One row per call whose agent `callmood link-agents` found by voice.",
-    "voiceprints": (
-        "One row per speaker of a call, where `callmood link-agents --keep-voiceprints` was asked for: biometric "
-        "data."
-    ),
     "purges": "One row per `callmood purge` that removed something.",
     "purged_recordings": "Recordings that were purged, so that they are not analyzed again while their files lie there.",
     "escalation_events": "Escalations as detected; query them through the view `escalations`.",
@@ -119,8 +115,6 @@ COLUMNS: dict[str, str] = {
     "voiceprints_kept": "Whether the voiceprints were kept in the database (--keep-voiceprints).",
     "calls_linked": "Number of calls whose agent was found by voice.",
     "spans": "Start and end of the agent's turns in seconds, as JSON.",
-    "source_hash": "Changes with recording, turns and model: what the voiceprint was made of.",
-    "embedding": "Mean direction of the speaker's voice, as JSON.",
     "purged_at": "When the calls were purged.",
     "purged_by": "User that purged them.",
     "criterion": "What was purged, as JSON: older_than, or call, agent and customer as hashes with their salt.",

@@ -160,7 +160,6 @@ def m003_roles_and_privacy(connection: Connection) -> None:
             host VARCHAR,
             version VARCHAR NOT NULL,
             model_hash VARCHAR NOT NULL,
-            voiceprints_kept BOOLEAN NOT NULL,
             agents BIGINT NOT NULL,
             calls BIGINT NOT NULL,
             calls_linked BIGINT NOT NULL
@@ -177,17 +176,6 @@ def m003_roles_and_privacy(connection: Connection) -> None:
             confidence DOUBLE NOT NULL,
             calls BIGINT NOT NULL,
             spans JSON NOT NULL
-        )
-        """
-    )
-    connection.execute(
-        """
-        CREATE TABLE voiceprints (
-            call_id VARCHAR NOT NULL,
-            speaker VARCHAR NOT NULL,
-            source_hash VARCHAR NOT NULL,
-            speech_s DOUBLE NOT NULL,
-            embedding JSON NOT NULL
         )
         """
     )
