@@ -23,6 +23,8 @@ that were not found to be speech among them; the line's own noise counts as sile
 and periodicity of the voice (`callmood/signals/syllables.py`): on 300 clips of CREMA-D, nine for every ten that were said,
 so compare speakers and moments of like recordings, not with figures from elsewhere.
 
+Escalations are defined in docs/escalation.md, statistics of agents and other groups in docs/agents.md.
+
 Single events, for other limits than those below: `nonspeech`, `speaker_changes`, `overtalks` (docs/schema.md).
 """
 
