@@ -103,6 +103,7 @@ def test_every_command_and_option_has_a_help_text() -> None:
             "export",
             "listen",
             "purge",
+            "link-agents",
         )
     }
     for name, command in program.commands.items():

@@ -15,6 +15,7 @@ from callmood.errors import DatabaseBusyError, DatabaseError
 from callmood.results import Store, connect
 from callmood.results.document import schema_document
 from callmood.results.schema import MIGRATIONS, migrate
+from callmood.types import CallResult
 
 
 def one(database: Path, query: str, *values: object) -> tuple:
@@ -130,6 +131,17 @@ def test_writing_again_replaces(database: Path) -> None:
 
     assert one(database, "SELECT count(*) FROM turns WHERE call_id = 'call-1'") == (4,)
     assert one(database, "SELECT agent_id FROM calls WHERE call_id = 'call-1'") == ("carol",)
+
+
+def test_a_call_that_fails_later_keeps_nothing_of_what_was_known(database: Path) -> None:
+    failed = CallResult(recording=make_recording("call-1"), status="failed", error="call-1.wav: no.")
+    with Store(database) as store:
+        store.write(failed, make_run("run-2"), analyzed_at=NOON)
+
+    row = one(
+        database, "SELECT status, duration_s, codec, diarizer, truncated FROM calls WHERE call_id = 'call-1'"
+    )
+    assert row == ("failed", None, None, None, None)
 
 
 def test_a_superseded_call_goes_when_its_successor_comes(database: Path) -> None:

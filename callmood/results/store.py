@@ -444,18 +444,19 @@ class Store:
             "run_id": run.run_id,
             "analyzed_at": analyzed_at,
         }
-        if analysis is not None:
-            row |= {
-                "duration_s": analysis.duration_s,
-                "channels": analysis.channels,
-                "rate_hz": analysis.rate_hz,
-                "codec": analysis.codec,
-                "truncated": analysis.lost_s > 0,
-                "lost_s": analysis.lost_s,
-                "diarizer": analysis.diarizer,
-                "role_source": analysis.role_source,
-                "role_confidence": analysis.role_confidence,
-            }
+        row |= {
+            # All of them, since what a row is replaced by keeps the columns that it does not name.
+            "duration_s": analysis and analysis.duration_s,
+            "channels": analysis and analysis.channels,
+            "rate_hz": analysis and analysis.rate_hz,
+            "codec": analysis and analysis.codec,
+            "truncated": analysis and analysis.lost_s > 0,
+            "lost_s": analysis and analysis.lost_s,
+            "diarizer": analysis and analysis.diarizer,
+            "role_source": analysis and analysis.role_source,
+            "role_confidence": analysis and analysis.role_confidence,
+            "rescore": None,
+        }
         with self._transaction():
             self._outdate_statistics()
             for call_id in {recording.call_id, *supersedes}:
