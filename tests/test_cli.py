@@ -27,6 +27,7 @@ from callmood.cli.progress import lines, progress_shown
 from callmood.cli.reference import reference
 from callmood.cli.show import bar_of
 from callmood.errors import DatabaseBusyError, RecordingError
+from callmood.results.schema import MIGRATIONS
 from callmood.results.store import Store
 from callmood.run import Progress, RunSummary
 from callmood.types import CallResult, Diarization, Turn
@@ -738,7 +739,7 @@ def test_doctor_is_content_where_the_default_path_works(run: Run, database: Path
         found["tensorflow"]["state"] == found["ffmpeg"]["state"] == found["diarizer builtin"]["state"] == "ok"
     )
     assert found["model emotion.weights.h5"]["state"] == "ok"
-    assert found["database"]["found"] == f"{database}: schema 1, 3 calls"
+    assert found["database"]["found"] == f"{database}: schema {len(MIGRATIONS)}, 3 calls"
 
 
 def test_doctor_does_not_load_tensorflow() -> None:
