@@ -577,17 +577,18 @@ async def converse(socket: Path, data: bytes, *, pause_s: float = 0.0) -> list[d
     return told
 
 
-def served(tmp_path: Path, clients) -> None:
-    """Run clients against a server, which is then asked to end."""
+def served(tmp_path: Path, clients, *, port: int | None = None) -> None:
+    """Run clients against a server, which is then asked to end; they are told its socket, or where its port is."""
     socket = tmp_path / "live.sock"
 
     async def run() -> None:
-        ready = asyncio.Event()
+        ready: asyncio.Queue[str] = asyncio.Queue()
         server = Server(engine(), STEREO)
-        serving = asyncio.create_task(server.serve(path=socket, ready=lambda _: ready.set()))
-        await asyncio.wait_for(ready.wait(), 10)
+        path = socket if port is None else None
+        serving = asyncio.create_task(server.serve(path=path, port=port, ready=ready.put_nowait))
+        where = await asyncio.wait_for(ready.get(), 10)
         try:
-            await asyncio.wait_for(clients(socket), 60)
+            await asyncio.wait_for(clients(socket if port is None else where), 60)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.wait_for(serving, 20)
@@ -647,6 +648,45 @@ def test_streams_that_are_open_get_their_closing_line_when_the_server_ends(call,
     resting: list[asyncio.Task[None]] = []
     served(tmp_path, clients)
     assert (told[-1]["type"], told[-1]["reason"]) == ("end", "asked to end")
+
+
+def test_a_port_is_served_on_the_loopback_alone(call, tmp_path) -> None:
+    data = pcm(call[:, : 2 * 8000])
+
+    async def clients(where: str) -> None:
+        host, _, port = where.partition(":")
+        assert host == "127.0.0.1"
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(data)
+        writer.write_eof()
+        assert_same([json.loads(line) for line in (await reader.read()).splitlines()], records(data))
+        writer.close()
+        # Another process's port cannot be taken.
+        with pytest.raises(UsageError, match=f"port {port}"):
+            await Server(engine(), STEREO).serve(port=int(port), ready=lambda _: None)
+
+    served(tmp_path, clients, port=0)
+
+
+def test_a_client_that_sends_all_at_once_and_reads_late_gets_every_line(call, tmp_path) -> None:
+    data = pcm(np.tile(call, 8))
+
+    async def clients(socket: Path) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(socket), limit=1000)
+
+        async def send() -> None:
+            writer.write(data)
+            await writer.drain()
+            writer.write_eof()
+
+        sending = asyncio.create_task(send())
+        await asyncio.sleep(1.0)
+        told = [json.loads(line) for line in (await reader.read()).splitlines()]
+        await sending
+        writer.close()
+        assert [record["t_s"] for record in told[:-1]] == [*(np.arange(1, 321) / 2).tolist(), 160.0]
+
+    served(tmp_path, clients)
 
 
 def test_a_dead_servers_socket_is_replaced_a_living_ones_and_a_file_are_not(tmp_path) -> None:

@@ -72,17 +72,19 @@ class Server:
         `ready` is told where clients can connect. Streams that are open at the end get their closing line.
         """
         bound = None if path is None else _bound(path)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ending.set)
         servers = []
         try:
+            if port is not None:
+                servers.append(await _on_loopback(self._accept, port))
+            # Both can be had, so from here on this is the server that signals are for.
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._ending.set)
+            if servers:
+                ready(f"127.0.0.1:{servers[0].sockets[0].getsockname()[1]}")
             if bound is not None:
                 servers.append(await asyncio.start_unix_server(self._accept, sock=bound, backlog=_BACKLOG))
                 ready(str(path))
-            if port is not None:
-                servers.append(await _on_loopback(self._accept, port))
-                ready(f"127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}")
             rounds = asyncio.create_task(self._rounds())
             ending = asyncio.create_task(self._ending.wait())
             await asyncio.wait({rounds, ending}, return_when=asyncio.FIRST_COMPLETED)
