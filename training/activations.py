@@ -8,6 +8,7 @@ do; ours is `encoder_model_quantized.onnx` of Whisper-small from the npm package
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ def open_encoder(path: Path) -> tuple[Any, Floats]:
     The positions, shape (1500, width), become an input, so that a clip need not be padded to 30 s.
     """
     import onnx
+
+    # It reads this on import, and would send what it does to its makers.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
     from google.protobuf.message import DecodeError
 

@@ -18,7 +18,7 @@ RATE_HZ = 8000
 STEP = 256
 """Samples per decision of the network: 32 ms."""
 STEP_S = STEP / RATE_HZ
-_CONTEXT = 32
+CONTEXT = 32
 """Samples before each step that the network sees with it."""
 
 _BLOCK_STEPS = 4096
@@ -57,11 +57,11 @@ def speech_probabilities(recordings: Sequence[Floats]) -> list[Floats]:
     by side, which costs far less than one after another. Digital silence is 0 without asking the network, which
     makes a leg with a muted party nearly free. The network runs on one thread.
     """
-    session = _silero()
+    session = silero()
     rate_hz = np.array(RATE_HZ, dtype=np.int64)
     state = np.zeros((2, len(recordings), 128), dtype=np.float32)
     # The network sees each step with the samples before it: none, at the start.
-    windows = np.zeros((len(recordings), _CONTEXT + STEP), dtype=np.float32)
+    windows = np.zeros((len(recordings), CONTEXT + STEP), dtype=np.float32)
     found = [np.zeros(-(-len(samples) // STEP), dtype=np.float32) for samples in recordings]
     longest = max((len(steps) for steps in found), default=0)
     for first in range(0, longest, _BLOCK_STEPS):
@@ -76,8 +76,8 @@ def speech_probabilities(recordings: Sequence[Floats]) -> list[Floats]:
             rows = np.flatnonzero(sounding[:, index])
             if len(rows) == 0:
                 continue
-            windows[rows, :_CONTEXT] = windows[rows, STEP:]
-            windows[rows, _CONTEXT:] = steps[rows, index]
+            windows[rows, :CONTEXT] = windows[rows, STEP:]
+            windows[rows, CONTEXT:] = steps[rows, index]
             output, state[:, rows] = session.run(
                 None, {"input": windows[rows], "state": state[:, rows], "sr": rate_hz}
             )
@@ -87,7 +87,7 @@ def speech_probabilities(recordings: Sequence[Floats]) -> list[Floats]:
 
 
 @lru_cache(maxsize=1)
-def _silero() -> Any:
+def silero() -> Any:
     """Silero's network, on one thread, from the package that carries it.
 
     Through onnxruntime: the package's own library cannot be loaded beside TensorFlow (it aborts the process).

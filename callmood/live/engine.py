@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from callmood.diarize.channels import is_echo, level_db
+from callmood.diarize.vad import STEP, STEP_S
 from callmood.emotion.score import HOP_S, ProbabilityModel
 from callmood.emotions import EMOTIONS
 from callmood.features import FrontEnd
@@ -123,11 +124,11 @@ class _Channel:
         """The samples of the whole steps that there are now; at the end, the last one filled up with zeros."""
         waiting = np.concatenate([self._unheard, samples])
         if last:
-            waiting = np.pad(waiting, (0, -len(waiting) % silero.STEP))
-        whole = len(waiting) // silero.STEP * silero.STEP
+            waiting = np.pad(waiting, (0, -len(waiting) % STEP))
+        whole = len(waiting) // STEP * STEP
         self._unheard = waiting[whole:]
         self._levels = np.concatenate([self._levels, level_db(waiting[:whole])])
-        gone = max(0, len(self._levels) - int(_LEVELS_S / silero.STEP_S))
+        gone = max(0, len(self._levels) - int(_LEVELS_S / STEP_S))
         self._levels, self._levels_base = self._levels[gone:], self._levels_base + gone
         return waiting[:whole]
 
@@ -143,7 +144,7 @@ class _Channel:
         return waiting[: (due - 1) * hop + 2 * half] if due else waiting[:0]
 
     def is_echo_of(self, other: _Channel, start_s: float, end_s: float) -> bool:
-        base_s = self._levels_base * silero.STEP_S
+        base_s = self._levels_base * STEP_S
         region = np.array([max(start_s - base_s, 0.0), end_s - base_s])
         length = min(len(self._levels), len(other._levels))
         return is_echo(region, self._levels[-length:], other._levels[-length:])
@@ -361,7 +362,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run the networks once on sounds of several sizes, which they take seconds to prepare for."""
-        silero.step([silero.Listening()], [np.full(silero.STEP, 1e-3, dtype=np.float32)])
+        silero.step([silero.Listening()], [np.full(STEP, 1e-3, dtype=np.float32)])
         for rows, frames in ((1, 80), (2, 280), (3, 440), (5, 1000)):
             noise = [np.zeros((frames, 2 * self.front_end.n_mfcc), dtype=np.float32)] * rows
             self._model.probabilities(noise, [np.array([[0, frames]] * 2, dtype=np.int64)] * rows)

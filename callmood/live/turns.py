@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from callmood.diarize.turns import MAX_PAUSE_S, MIN_TURN_S
-from callmood.live.silero import STEP_S
+from callmood.diarize.vad import STEP_S
 from callmood.types import Floats
 
 ONSET = 0.4
