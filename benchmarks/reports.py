@@ -21,6 +21,7 @@ import duckdb
 import callmood
 from callmood import report
 from callmood.emotions import PROBABILITY_COLUMNS
+from callmood.report.queries import summaries
 from callmood.results.derived import derive_all
 from callmood.results.schema import Connection, migrate
 from callmood.results.views import MEASURES
@@ -121,14 +122,17 @@ def queries(connection: Connection) -> Iterator[tuple[str, Callable[[], report.T
     yield "report", lambda: report.calls(connection)
     yield "report --top 20", lambda: report.calls(connection, limit=20)
     yield "report --since 7d --queue Q", lambda: report.calls(connection, choice=week)
-    yield "report --agent", lambda: report.agents(connection)
-    yield "report --agent --since 7d --queue Q", lambda: report.agents(connection, choice=week)
+    yield "report --agent", lambda: report.find_groups(connection, "agent", timezone="UTC").table()
+    yield (
+        "report --agent --since 7d --queue Q",
+        lambda: report.find_groups(connection, "agent", timezone="UTC", choice=week).table(),
+    )
     yield "report --agent ID", lambda: report.calls(connection, agent_id=agent_id)
     yield "report --escalations", lambda: report.escalations(connection)
     yield "report --escalations --top 20", lambda: report.escalations(connection, limit=20)
     yield "report --conversation", lambda: report.conversation(connection)
     yield "report --conversation --top 20", lambda: report.conversation(connection, limit=20)
-    yield "show: call_summary", lambda: report.call(connection, call_id)
+    yield "show: call_summary", lambda: summaries(connection, [call_id])
     yield "show: speaker_summary", lambda: report.speakers(connection, call_id)
     yield "show: turns", lambda: report.turns(connection, call_id)
     yield "show: trajectory", lambda: report.trajectory(connection, call_id)

@@ -282,7 +282,7 @@ def _written(store: Store, result: CallResult, run: Run, plan: Plan) -> CallResu
         store.write(result, run, analyzed_at=datetime.now(UTC), supersedes=supersedes)
     except RefusedValueError as error:
         # One call must not keep all others from being analyzed, night after night.
-        sentence = f"{printable(result.recording.path)}: cannot be stored; {error}"
+        sentence = f"{result.recording.name}: cannot be stored; {error}"
         result = CallResult(recording=result.recording, status="failed", error=sentence)
         store.write(result, run, analyzed_at=datetime.now(UTC), supersedes=supersedes)
     return result

@@ -78,6 +78,8 @@ def link_calls(settings: Settings) -> LinkSummary:
                         spans=tuple((turn.start_s, turn.end_s) for turn in own),
                     )
                     links[choice.call_id] = (choice.speaker, link, with_agent(turns, choice.speaker))
+        # A guess stays where voices tell nothing better.
+        examined = [call for call in examined if call in links or turns_of[call][0] != "heuristic"]
         store.write_links(
             examined,
             links,

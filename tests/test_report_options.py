@@ -168,3 +168,14 @@ def test_no_row_of_csv_begins_a_formula(run: Run) -> None:
     assert "'=HYPERLINK" in lines[1]
     assert ",=HYPERLINK" not in lines[1]
     assert ',"=HYPERLINK' not in lines[1]
+
+
+def test_groups_are_saved_with_their_types(run: Run, tmp_path: Path) -> None:
+    for number, options in enumerate((("--agent",), ("--by", "queue"))):
+        target = tmp_path / f"{number}.parquet"
+        code, _, err = run(*options, "--parquet", target)
+        assert code == 0, err
+        described = duckdb.sql(f"DESCRIBE SELECT * FROM '{target}'").fetchall()
+        types = {row[0]: row[1] for row in described}
+        assert (types["calls"], types["escalation_rate"]) == ("BIGINT", "DOUBLE")
+        assert (types["escalation_rate_within_noise"], types["escalation_rate_why"]) == ("BOOLEAN", "VARCHAR")

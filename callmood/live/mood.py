@@ -48,7 +48,13 @@ class _Rise:
     lowest: float | None = None
     """The account's lowest value since the escalation was declared; None where it is not."""
     end_s: float = 0.0
-    """End of the window with that value."""
+    """End of the window with that value,"""
+    until_end: tuple[float, float] = (0.0, 0.0)
+    """and the peak up to it, with its time."""
+
+    def at_lowest(self, account: float, *, end_s: float) -> None:
+        """Take note that the account is at its lowest in the window that ends at `end_s`."""
+        self.lowest, self.end_s, self.until_end = account, end_s, (self.peak, self.peak_s)
 
     def as_escalation(self, *, speaker: str, role: Role | None, end_s: float | None) -> Escalation:
         height = max(self.peak - self.usual, 0.0)
@@ -129,14 +135,17 @@ class EscalationWatch:
                 rise = self._rise = _Rise(onset_s=start_s, usual=usual, peak_s=middle_s, peak=negativity)
         if negativity > rise.peak:
             rise.peak, rise.peak_s = negativity, middle_s
+        if self._speech_s < self._rule.min_speech_s:
+            return
         evidence = self._highest - self._account
         self._evidence = max(self._evidence, evidence)
         if rise.lowest is None:
-            if evidence >= self._rule.threshold_s and self._speech_s >= self._rule.min_speech_s:
-                rise.lowest, rise.end_s = self._account, end_s
+            if evidence >= self._rule.threshold_s:
+                rise.at_lowest(self._account, end_s=end_s)
         elif self._account <= rise.lowest:
-            rise.lowest, rise.end_s = self._account, end_s
+            rise.at_lowest(self._account, end_s=end_s)
         elif self._account - rise.lowest >= self._rule.recovery_s:
+            rise.peak, rise.peak_s = rise.until_end
             self._over.append(rise.as_escalation(speaker=self._speaker, role=self._role, end_s=rise.end_s))
             self._highest, self._rise = self._account, None
 

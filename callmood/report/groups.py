@@ -35,6 +35,8 @@ _SHOWN = (
     "why",
 )
 """Columns of `group_statistics` that a measure has beside its value, in this order."""
+_SHOWN_TYPES = {"within_noise": "BOOLEAN", "why": "VARCHAR"}
+"""In SQL; the others are DOUBLE."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +66,22 @@ class Groups:
     def table(self) -> Table:
         """One row per group: its name, calls and hours, and for each measure, under its name and that name with
         an ending, what `group_statistics` holds of it."""
-        columns = [_ID_COLUMNS.get(self.kind, self.kind)]
-        columns += ["team", "calls", "hours"] if self.kind == "agent" else ["calls", "hours"]
+        names = ["team", "calls", "hours"] if self.kind == "agent" else ["calls", "hours"]
+        types = [*(["VARCHAR"] if self.kind == "agent" else []), "BIGINT", "DOUBLE"]
         for measure in MEASURES:
-            columns += [measure.numerator_name, measure.denominator_name, measure.name]
-            columns += [f"{measure.name}_{ending}" for ending in _SHOWN]
-        return Table(columns=distinct(columns), rows=(_row(rows) for rows in self.groups))
+            names += [measure.numerator_name, measure.denominator_name, measure.name]
+            names += [f"{measure.name}_{ending}" for ending in _SHOWN]
+            types += 2 * ["BIGINT" if measure.kind == "rate" else "DOUBLE"] + ["DOUBLE"]
+            types += [_SHOWN_TYPES.get(ending, "DOUBLE") for ending in _SHOWN]
+        # A metadata column may be called like one of the figures, which keep their names.
+        first = _ID_COLUMNS.get(self.kind, self.kind)
+        while first in names:
+            first += "_"
+        return Table(
+            columns=distinct([first, *names]),
+            rows=(_row(rows) for rows in self.groups),
+            types=("VARCHAR", *types),
+        )
 
 
 def find_groups(

@@ -178,7 +178,7 @@ def render_page(connection: Connection, *, database: str, made_at: datetime, top
     cards = [
         Card(call=call, why=why(call), plot=plot(call))
         for call in in_depth(connection, ranked, parts=PLOT_PARTS)
-        if call.summary["escalation_score"] is not None
+        if call.summary["escalation_score"] is not None or call.summary["escalations"]
     ]
     return templates.get_template("page.html").render(
         database=database,

@@ -11,7 +11,6 @@ from typing import Any
 from callmood.errors import UsageError
 from callmood.report.choice import ALL_CALLS, CHOSEN, Choice
 from callmood.results.schema import Connection
-from callmood.results.views import VIEWS
 
 _FETCH_ROWS = 1000
 
@@ -53,29 +52,12 @@ def calls(
     )
 
 
-def agents(
-    connection: Connection,
-    *,
-    agent_id: str | None = None,
-    choice: Choice = ALL_CALLS,
-    min_calls: int = 1,
-    limit: int | None = None,
-) -> Table:
-    """`agent_summary`, the highest share of escalated calls first; of one agent, or of all, over the chosen calls."""
-    # The view's query names its tables without a schema, so that it reads the chosen calls here.
+def agents(connection: Connection, *, limit: int | None = None) -> Table:
+    """`agent_summary`, the highest share of escalated calls first."""
     return _select(
         connection,
-        f"""
-        WITH call_summary AS (SELECT * FROM main.call_summary WHERE {CHOSEN})
-        SELECT * FROM ({VIEWS["agent_summary"]})
-        WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND calls >= $min_calls
-        ORDER BY escalation_rate DESC NULLS LAST, agent_id
-        LIMIT $limit
-        """,  # noqa: S608 - constants of this package
-        agent_id=agent_id,
-        min_calls=min_calls,
+        "SELECT * FROM agent_summary ORDER BY escalation_rate DESC NULLS LAST, agent_id LIMIT $limit",
         limit=limit,
-        **choice.arguments(),
     )
 
 

@@ -40,8 +40,14 @@ def why(call: CallInDepth) -> tuple[str, str]:
         f"Flagged, since the negativity of {who(highest)} rises by {highest['height']:.2f} above the speaker's "
         f"own level, from {clock(highest['onset_s'])} to its peak at {clock(highest['peak_s'])}, and "
         f"{_end(highest)}.{among}",
-        f"The call's score is {summary['escalation_score']:.2f}{_at_peak(call, highest)}{_mood(summary)}.",
+        f"{_score(summary)}{_at_peak(call, highest)}{_mood(summary)}.",
     )
+
+
+def _score(summary: Record) -> str:
+    if summary["escalation_score"] is None:
+        return "The call has no score, as an earlier version analyzed it (`callmood analyze --stale` gives it one)"
+    return f"The call's score is {summary['escalation_score']:.2f}"
 
 
 def _end(event: Record) -> str:

@@ -112,7 +112,6 @@ COLUMNS: dict[str, str] = {
     ),
     "linked_at": "When the agents were linked.",
     "linked_by": "User that linked them.",
-    "voiceprints_kept": "Whether the voiceprints were kept in the database (--keep-voiceprints).",
     "calls_linked": "Number of calls whose agent was found by voice.",
     "spans": "Start and end of the agent's turns in seconds, as JSON.",
     "purged_at": "When the calls were purged.",

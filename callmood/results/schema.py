@@ -316,6 +316,8 @@ def _comment(connection: Connection) -> None:
     columns = connection.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
     ).fetchall()
+    # Views of the user's own are left alone.
+    columns = [(table, column) for table, column in columns if table in RELATIONS and column in COLUMNS]
     # COMMENT takes no parameters; names and texts are this package's own constants.
     for table in sorted({table for table, _ in columns}):
         kind = "VIEW" if table in VIEWS else "TABLE"

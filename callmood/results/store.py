@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -136,9 +135,11 @@ class Store:
     def _remove_halves(self) -> None:
         """Copies that a killed run began; the lock says that nobody is at them."""
         backups = (backup_path(self.path, version=version) for version in range(1, len(MIGRATIONS)))
-        for target in (snapshot_path(self.path), *backups):
-            with suppress(OSError):
-                half_path(target).unlink(missing_ok=True)
+        for target in (snapshot_path(self.path), *backups, self.path.resolve()):
+            half = half_path(target)
+            for left in (half, half.with_name(f"{half.name}.wal")):
+                with suppress(OSError):
+                    left.unlink(missing_ok=True)
 
     def _back_up_before_migration(self) -> None:
         version = schema_version(self._connection)
@@ -357,7 +358,7 @@ class Store:
                             link.agent_id,
                             speaker,
                             link.confidence,
-                            len(links),
+                            sum(other.agent_id == link.agent_id for _, other, _ in links.values()),
                             json.dumps(link.spans),
                             call_id,
                         ],
@@ -463,7 +464,8 @@ class Store:
                 for table in TABLES_OF_CALLS:
                     self._connection.execute(f"DELETE FROM {table} WHERE call_id = ?", [call_id])
                 if call_id != recording.call_id:
-                    self._connection.execute("DELETE FROM calls WHERE call_id = ?", [call_id])
+                    for table in ("calls", "linked_agents"):
+                        self._connection.execute(f"DELETE FROM {table} WHERE call_id = ?", [call_id])
                     derive_call(self._connection, call_id)
             self._connection.execute(
                 "DELETE FROM purged_recordings WHERE list_contains($contents, content_hash)",
@@ -487,10 +489,31 @@ class Store:
                 self._outdate_statistics()
                 row = _metadata_row(recording)
                 columns = ", ".join(f"{name} = ?" for name in row)
+                self._unlink_other_agent(recording)
                 self._connection.execute(
                     f"UPDATE calls SET {columns} WHERE call_id = ?",
                     [*row.values(), recording.call_id],
                 )
+
+    def _unlink_other_agent(self, recording: Recording) -> None:
+        """Forget the roles that a call has by the voice of an agent whose call it turns out not to be."""
+        connection, call_id = self._connection, recording.call_id
+        linked = connection.execute(
+            "SELECT c.role_source FROM calls AS c JOIN linked_agents AS l USING (call_id) "
+            "WHERE c.call_id = ? AND l.agent_id IS DISTINCT FROM ?",
+            [call_id, recording.metadata.agent_id],
+        ).fetchone()
+        if linked is None:
+            return
+        connection.execute("DELETE FROM linked_agents WHERE call_id = ?", [call_id])
+        if linked[0] == "voice":
+            for table in ("turns", "escalation_events"):
+                connection.execute(f"UPDATE {table} SET role = NULL WHERE call_id = ?", [call_id])
+            connection.execute(
+                "UPDATE calls SET role_source = NULL, role_confidence = NULL WHERE call_id = ?", [call_id]
+            )
+            self._forget_unwanted(call_id, 0.0)
+            derive_call(connection, call_id)
 
     def purge(self, call_ids: Sequence[str], purge: Purge) -> None:
         """Remove calls from every table, and record that, in one transaction.
@@ -527,6 +550,9 @@ class Store:
             # Made of the purged calls too; the next run, or report, makes them anew.
             self._connection.execute("DELETE FROM group_statistics")
             self._outdate_statistics()
+            self._connection.execute(
+                "DELETE FROM linked_agents WHERE call_id NOT IN (SELECT call_id FROM calls)"
+            )
             self._insert(
                 "purges",
                 asdict(purge)
@@ -545,8 +571,7 @@ class Store:
         one step, and of the snapshot if there is one; backups from before changes of schema are deleted.
         """
         target = self.path.resolve()
-        half = target.with_name(f".{target.name}.{os.getpid()}")
-        half.unlink(missing_ok=True)
+        half = half_path(target)
         try:
             with self._clear_errors():
                 self._connection.execute("CHECKPOINT")

@@ -93,7 +93,7 @@ MEASURES: tuple[Measure, ...] = (
         source="recoveries",
         numerator="length_s",
         denominator="recovered",
-        numerator_name="recovery_s",
+        numerator_name="recovered_length_s",
         denominator_name="recoveries",
         lowest=0.0,
     ),
