@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def main() -> None:
             right = 100 * np.mean([scored.right for scored in found])
             print(f"| {kind} | {number} | {enough} | {len(found)} | {right:.1f} % | {share} |", flush=True)
     bounds = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01)
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         some = [scored.right for scored in everything if low <= scored.choice.confidence < high]
         if some:
             print(f"confidence {low} to {min(high, 1.0)}: {100 * np.mean(some):.1f} % right of {len(some)}")

@@ -418,6 +418,10 @@ class Store:
             "model_hash": run.model_hash,
             "run_id": run.run_id,
             "analyzed_at": analyzed_at,
+            # INSERT OR REPLACE leaves columns that are not named as they were.
+            "rescore": False,
+            "role_source": None,
+            "role_confidence": None,
         }
         if analysis is not None:
             row |= {
