@@ -27,6 +27,7 @@ from callmood.cli.progress import lines, progress_shown
 from callmood.cli.reference import reference
 from callmood.cli.show import bar_of
 from callmood.errors import DatabaseBusyError, RecordingError
+from callmood.results.schema import MIGRATIONS
 from callmood.results.store import Store
 from callmood.run import Progress, RunSummary
 from callmood.types import CallResult, Diarization, Turn
@@ -97,6 +98,8 @@ def test_every_command_and_option_has_a_help_text() -> None:
             "validate",
             "models",
             "diarize",
+            "link-agents",
+            "purge",
             "retry",
         )
     }
@@ -493,6 +496,7 @@ def test_analyze_hands_on_paths_and_options(run: Run, monkeypatch: pytest.Monkey
         "paths": ("a", "b"),
         "force": True,
         "stale": False,
+        "include_purged": False,
         "emotion_for": "customer",
         "jobs": 2,
         "pattern": "{call_id}",
@@ -738,7 +742,7 @@ def test_doctor_is_content_where_the_default_path_works(run: Run, database: Path
         found["tensorflow"]["state"] == found["ffmpeg"]["state"] == found["diarizer builtin"]["state"] == "ok"
     )
     assert found["model emotion.weights.h5"]["state"] == "ok"
-    assert found["database"]["found"] == f"{database}: schema 1, 3 calls"
+    assert found["database"]["found"] == f"{database}: schema {len(MIGRATIONS)}, 3 calls"
 
 
 def test_doctor_does_not_load_tensorflow() -> None:
