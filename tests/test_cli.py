@@ -99,6 +99,8 @@ def test_every_command_and_option_has_a_help_text() -> None:
             "validate",
             "models",
             "diarize",
+            "link-agents",
+            "purge",
             "retry",
             "export",
             "listen",

@@ -444,6 +444,10 @@ class Store:
             "model_hash": run.model_hash,
             "run_id": run.run_id,
             "analyzed_at": analyzed_at,
+            # INSERT OR REPLACE leaves columns that are not named as they were.
+            "rescore": False,
+            "role_source": None,
+            "role_confidence": None,
         }
         row |= {
             # All of them, since what a row is replaced by keeps the columns that it does not name.
