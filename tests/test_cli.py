@@ -104,8 +104,6 @@ def test_every_command_and_option_has_a_help_text() -> None:
             "retry",
             "export",
             "listen",
-            "purge",
-            "link-agents",
         )
     }
     for name, command in program.commands.items():
