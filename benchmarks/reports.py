@@ -103,10 +103,18 @@ def make(database: Path, *, calls: int) -> float:
         )
         connection.execute(
             """
-            INSERT INTO escalation_events
-            SELECT call_id, speaker, role, start_s, start_s + 5, CASE WHEN turn_index < 15 THEN start_s + 20 END,
-                   negativity, negativity / 5, turn_index < 15
+            INSERT INTO escalation_events BY NAME
+            SELECT call_id, speaker, role, start_s AS onset_s, start_s + 5 AS peak_s,
+                   CASE WHEN turn_index < 15 THEN start_s + 20 END AS end_s,
+                   negativity AS height, negativity / 5 AS slope, turn_index < 15 AS recovered
             FROM turns WHERE role = 'customer' AND negativity > 0.6
+            """
+        )
+        connection.execute(
+            """
+            INSERT INTO escalation_scores BY NAME
+            SELECT call_id, speaker, 10 * max(negativity) AS evidence, max(negativity) AS score
+            FROM turns GROUP BY call_id, speaker
             """
         )
         derive_all(connection)
