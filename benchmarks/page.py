@@ -21,6 +21,7 @@ from pathlib import Path
 import duckdb
 
 from callmood.emotions import PROBABILITY_COLUMNS
+from callmood.results.derived import derive_all
 from callmood.results.schema import migrate
 
 TURNS = 20
@@ -90,6 +91,12 @@ SELECT call_id, 'S2' AS speaker, 'customer' AS role, min(start_s) + 1 AS onset_s
 FROM windows WHERE negativity_smooth > 0.3 GROUP BY call_id
 """
 
+_SCORES = """
+INSERT INTO escalation_scores BY NAME
+SELECT call_id, 'S2' AS speaker, 10 * max(negativity_smooth) AS evidence, max(negativity_smooth) AS score
+FROM windows GROUP BY call_id
+"""
+
 
 def make_database(path: Path, *, calls: int) -> None:
     """A database of so many made-up calls."""
@@ -101,6 +108,8 @@ def make_database(path: Path, *, calls: int) -> None:
         connection.execute(_WINDOWS, {"turns": TURNS, "windows": WINDOWS})
         connection.execute(_TURNS)
         connection.execute(_ESCALATIONS)
+        connection.execute(_SCORES)
+        derive_all(connection)
 
 
 def timed(command: list[str]) -> tuple[float, float]:
