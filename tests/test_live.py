@@ -720,3 +720,18 @@ def test_causal_decides_results_and_excludes_turns_that_look_ahead() -> None:
     for other in ({"rttm": "turns"}, {"diarizer": "pyannote"}):
         with pytest.raises(UsageError, match="causal"):
             Settings(causal=True, **other)
+
+
+def test_the_peak_of_an_escalation_lies_before_its_end() -> None:
+    watch = EscalationWatch(EscalationRule(), speaker="S1", role=None)
+    # Anger for eight seconds, then sadness: no strain, and yet a negativity that smoothing carries higher.
+    told = [(0.0, 0.1)] * 30 + [(0.9, 0.6)] * 16 + [(0.05, 0.7)] * 20
+    for index, (strain, negativity) in enumerate(told):
+        watch.step(strain, negativity, start_s=0.5 * index, end_s=0.5 * index + 0.5, step_s=0.5)
+
+    (over,) = watch.escalations()
+    assert over.recovered
+    assert over.end_s is not None
+    assert (over.onset_s, over.end_s) == (15.0, 23.0)
+    assert over.peak_s <= over.end_s
+    assert over.height == pytest.approx(0.5)

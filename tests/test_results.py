@@ -293,3 +293,12 @@ def test_the_schema_document_is_current() -> None:
     written = Path(__file__).resolve().parents[1] / "docs" / "schema.md"
 
     assert written.read_text(encoding="utf-8") == schema_document()
+
+
+def test_a_view_of_the_users_own_is_left_alone(database: Path) -> None:
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("CREATE VIEW my_calls AS SELECT call_id AS mine FROM calls")
+    with Store(database):
+        pass
+
+    assert one(database, "SELECT count(*) FROM my_calls") == (3,)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_recording
+from conftest import NOON, make_recording, make_result, make_run
 
 from callmood.features import FrontEnd
 from callmood.pipeline import Engines, analyze_audio
+from callmood.results.store import Store
 from callmood.roles import roles_of, speaker_of, with_agent
 from callmood.types import Analysis, Audio, Floats, Leg, LinkedAgent, Recording, Turn
 
@@ -264,3 +265,20 @@ def test_of_three_speakers_the_network_hears_none_but_a_told_customer() -> None:
     _, heard = analysis_of(samples, (*TURNS, turn("S3", 10.0, 12.0)), recording)
 
     assert heard == []
+
+
+def test_an_agent_who_turns_out_another_has_no_linked_role(tmp_path: Path) -> None:
+    database = tmp_path / "x.duckdb"
+    with Store(database) as store:
+        store.write(make_result("a", agent_id="alice"), make_run(), analyzed_at=NOON)
+        store.connection.execute("UPDATE calls SET role_source = 'voice', role_confidence = 0.95")
+        store.connection.execute(
+            "INSERT INTO linked_agents SELECT call_id, content_hash, 'alice', 'S1', 0.95, 3, '[]' FROM calls"
+        )
+        store.update_metadata([make_recording("a", agent_id="robert")])
+        found = store.connection.execute(
+            "SELECT agent_id, role_source, (SELECT count(role) FROM turns), (SELECT count(*) FROM linked_agents) "
+            "FROM calls"
+        ).fetchall()
+
+    assert found == [("robert", None, 0, 0)]

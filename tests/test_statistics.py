@@ -21,6 +21,7 @@ from callmood.cli.app import main
 from callmood.cli.layouts import between, quantity
 from callmood.errors import UsageError
 from callmood.report import find_groups, weeks_of_agent
+from callmood.results import connect
 from callmood.results.store import Store
 from callmood.statistics import (
     MEASURES,
@@ -622,3 +623,13 @@ def test_quantities_are_written_with_their_unit() -> None:
     assert quantity("score", 0.0) == "+0.00"
     assert between("share", 0.09, 0.24) == "9 to 24"
     assert between("seconds", -3.0, 4.0, signed=True) == "-3 to +4"
+
+
+def test_a_column_called_like_a_figure_keeps_both(tmp_path: Path) -> None:
+    database = tmp_path / "x.duckdb"
+    with Store(database) as store:
+        store.write(make_result("a", extra={"calls": "many"}), make_run(), analyzed_at=NOON)
+    with connect(database) as connection:
+        (row,) = find_groups(connection, "calls", timezone="UTC").table().records()
+
+    assert (row["calls_"], row["calls"]) == ("many", 1)
