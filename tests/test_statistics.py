@@ -633,3 +633,10 @@ def test_a_column_called_like_a_figure_keeps_both(tmp_path: Path) -> None:
         (row,) = find_groups(connection, "calls", timezone="UTC").table().records()
 
     assert (row["calls_"], row["calls"]) == ("many", 1)
+
+
+def test_every_measure_is_in_the_document() -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "agents.md").read_text(encoding="utf-8")
+    table = [line for line in text.splitlines() if line.startswith("| `")]
+
+    assert {line.split("`")[1] for line in table} >= {measure.name for measure in MEASURES}
