@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 import uuid
@@ -27,6 +28,11 @@ from callmood.stopping import Stopping
 from callmood.text import path_text, printable
 from callmood.types import CallMetadata, CallResult, KnownCall, Leg, Recording
 from callmood.workers import results
+
+_WRITE_EVERY_S = 2.0
+"""Results that come within so long after others were written are written together,"""
+_WRITE_AT_ONCE = 32
+"""or as soon as there are so many."""
 
 
 def run_batch(
@@ -207,7 +213,7 @@ def _carry_out(
     progress: Callable[[Progress], None] | None,
     stopping: Stopping,
 ) -> RunSummary:
-    """Analyze what is to be done, each call written as soon as it is there."""
+    """Analyze what is to be done, each call written soon after it is there."""
     started_s = time.monotonic()
     warnings = [*plan.warnings]
     snapshots = Snapshots(store, every_s=settings.snapshot_every, warnings=warnings)
@@ -220,26 +226,46 @@ def _carry_out(
     failures: list[CallResult] = []
     truncated: list[Truncation] = []
     audio_s, done, came = 0.0, 0, 0
-    for result in results(todo, settings, stopping=stopping):
-        came += 1
-        if pseudonyms is not None:
-            result = pseudonyms.result(result)
-        if any(looks.changed(leg.path) for leg in result.recording.legs):
-            unsettled.append(result.recording)
-            continue
-        result = _written(store, result, run, plan)
+    pending: list[CallResult] = []
+    written_s = -math.inf
+
+    def write_pending() -> None:
+        nonlocal audio_s, done, written_s
+        these = pending.copy()
+        pending.clear()
+        for result in _written(store, these, run, plan):
+            done += 1
+            if result.analysis is None:
+                failures.append(result)
+            else:
+                audio_s += result.analysis.duration_s
+                if result.analysis.lost_s > 0:
+                    truncated.append(
+                        Truncation(
+                            recording=result.recording, error=result.error, lost_s=result.analysis.lost_s
+                        )
+                    )
+            if progress:
+                progress(Progress(done=done, total=len(todo), audio_s=audio_s, result=result))
         snapshots.publish_if_due()
-        done += 1
-        if result.analysis is None:
-            failures.append(result)
-        else:
-            audio_s += result.analysis.duration_s
-            if result.analysis.lost_s > 0:
-                truncated.append(
-                    Truncation(recording=result.recording, error=result.error, lost_s=result.analysis.lost_s)
-                )
-        if progress:
-            progress(Progress(done=done, total=len(todo), audio_s=audio_s, result=result))
+        written_s = time.monotonic()
+
+    try:
+        for result in results(todo, settings, stopping=stopping):
+            if result is not None:
+                came += 1
+                if pseudonyms is not None:
+                    result = pseudonyms.result(result)
+                if any(looks.changed(leg.path) for leg in result.recording.legs):
+                    unsettled.append(result.recording)
+                else:
+                    pending.append(result)
+            due = len(pending) >= _WRITE_AT_ONCE or time.monotonic() - written_s >= _WRITE_EVERY_S
+            if pending and due:
+                write_pending()
+    finally:
+        if pending:
+            write_pending()
     if unsettled:
         warnings.append(
             f"{unsettled[0].name}{_and_more(len(unsettled) - 1)}: still being written, so left for "
@@ -275,17 +301,20 @@ def _carry_out(
     )
 
 
-def _written(store: Store, result: CallResult, run: Run, plan: Plan) -> CallResult:
-    """What was written of a result: itself or, where the database takes it not, a failure that says so."""
-    supersedes = plan.replaced.get(result.recording.call_id, ())
+def _written(store: Store, results: Sequence[CallResult], run: Run, plan: Plan) -> list[CallResult]:
+    """What was written: the results or, where the database does not take one, a failure that says so."""
     try:
-        store.write(result, run, analyzed_at=datetime.now(UTC), supersedes=supersedes)
+        store.write_all(results, run, analyzed_at=datetime.now(UTC), supersedes=plan.replaced)
+        return list(results)
     except RefusedValueError as error:
         # One call must not keep all others from being analyzed, night after night.
+        if len(results) > 1:
+            return [written for result in results for written in _written(store, [result], run, plan)]
+        (result,) = results
         sentence = f"{result.recording.name}: cannot be stored; {error}"
-        result = CallResult(recording=result.recording, status="failed", error=sentence)
-        store.write(result, run, analyzed_at=datetime.now(UTC), supersedes=supersedes)
-    return result
+        failed = CallResult(recording=result.recording, status="failed", error=sentence)
+        store.write_all([failed], run, analyzed_at=datetime.now(UTC), supersedes=plan.replaced)
+        return [failed]
 
 
 def _and_more(count: int) -> str:

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 
 from callmood.cli.app import main
 from callmood.decode import decode_file
+from callmood.diarize import silero
 from callmood.diarize.channels import ChannelsDiarizer
 from callmood.emotions import EMOTIONS
 from callmood.errors import RecordingError, UsageError
 from callmood.features import FrontEnd
-from callmood.live import silero
 from callmood.live.engine import Engine, mfcc_of
 from callmood.live.lines import as_line
 from callmood.live.listener import listen
@@ -206,10 +206,10 @@ def test_frames_of_pieces_are_those_of_the_whole(call) -> None:
 
 
 def test_voice_activity_step_by_step_is_that_of_the_whole(call) -> None:
-    whole = silero.step([silero.Listening()], [call[0, : 256 * 60]])[0]
+    whole = silero.listen([silero.Listening()], [call[0, : 256 * 60]])[0]
     listening = [silero.Listening(), silero.Listening()]
-    first = silero.step(listening, [call[0, : 256 * 10], call[1, : 256 * 20]])[0]
-    rest = silero.step(listening, [call[0, 256 * 10 : 256 * 60], call[1, 256 * 20 : 256 * 21]])[0]
+    first = silero.listen(listening, [call[0, : 256 * 10], call[1, : 256 * 20]])[0]
+    rest = silero.listen(listening, [call[0, 256 * 10 : 256 * 60], call[1, 256 * 20 : 256 * 21]])[0]
 
     assert np.concatenate([first, rest]) == pytest.approx(whole, abs=1e-5)
 

