@@ -80,10 +80,12 @@ def is_echo(region: Regions, level: Floats, other: Floats) -> bool:
     for delay in range(int(ECHO_DELAY_S / STEP_S) + 1):
         voice = other[max(0, first - delay) : last - delay]
         late = copy[len(copy) - len(voice) :]
-        if len(voice) < 3 or voice.std() == 0 or late.std() == 0:
+        if len(voice) < 3:
             continue
         # Power, not dB, averages to the level of the voice: pauses must not count.
         below_db = 10.0 * np.log10(np.mean(10 ** (voice / 10)) / np.mean(10 ** (late / 10)))
-        if below_db >= ECHO_DB and np.corrcoef(late, voice)[0, 1] >= ECHO_CORRELATION:
+        if below_db < ECHO_DB or voice.std() == 0 or late.std() == 0:
+            continue
+        if np.corrcoef(late, voice)[0, 1] >= ECHO_CORRELATION:
             return True
     return False
