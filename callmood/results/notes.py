@@ -150,8 +150,8 @@ COLUMNS: dict[str, str] = {
         "heard, or an earlier version wrote it."
     ),
     "evidence": (
-        "Largest loss of the account of calm: strain beyond the usual, times seconds of speech; there is an escalation "
-        "where it reaches escalation_threshold."
+        "Largest loss of the account of calm: strain beyond the usual, times seconds, scaled to a minute of the speaker's "
+        "speech (docs/escalation.md); there is an escalation where it reaches escalation_threshold."
     ),
     "score": "evidence / (evidence + 4), 0 to 1: 0.5 at the default threshold.",
     "t_s": "Centre of the window, in seconds from the start of the call.",
