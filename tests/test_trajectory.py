@@ -15,9 +15,12 @@ from callmood.pipeline import Engines, analyze_audio
 from callmood.trajectory import (
     EscalationRule,
     affect_of,
+    course_of,
+    deviations_of,
     escalation_scores,
     find_escalations,
     smooth,
+    smoothed_errors,
     speech_per_window,
     strain_of,
 )
@@ -114,6 +117,84 @@ def test_a_long_turn_smooths_like_its_windows_one_by_one() -> None:
 
 def test_smoothing_nothing_is_nothing() -> None:
     assert smooth(np.zeros(0, dtype=np.float32), np.zeros(0)).shape == (0,)
+
+
+def test_causal_smoothing_is_the_weighted_mean_so_far() -> None:
+    smoothed = smooth(np.array([1.0, 0.0], dtype=np.float32), np.array([5.0, 5.0]), causal=True)
+
+    # Weights: e^-1 for the window before, 1 for this one.
+    assert smoothed == pytest.approx([1.0, np.exp(-1) / (np.exp(-1) + 1)])
+
+
+def test_deviations_are_those_of_the_emotions_that_are_possible() -> None:
+    # Negativity is 1 or 0 with 1/4 and 3/4: a deviation of the root of 1/4 * 3/4; valence is -0.51 or 0.
+    rows = 0.25 * certain("angry") + 0.75 * certain("neutral")
+
+    deviations = deviations_of(rows)
+
+    assert deviations.negativity == pytest.approx([3**0.5 / 4])
+    assert deviations.valence == pytest.approx([0.51 * 3**0.5 / 4])
+    assert deviations.arousal == pytest.approx([0.59 * 3**0.5 / 4])
+    assert deviations_of(certain("sad")).negativity == pytest.approx([0.0])
+
+
+def test_errors_add_up_in_a_turn_and_by_half_between_turns() -> None:
+    # Windows of one time constant, so that each keeps k = 1/e of what was; two of deviation 0.4 in a turn, one of 0.2 in the
+    # next. The start counts as the mean: 4/15 and 1/15 of the turns' sums, which are 0.8 / 3 and 0.2 / 3.
+    k = np.exp(-1.0)
+    start_squares, start = (0.8 / 3) ** 2 + (0.2 / 3) ** 2, 1.0 / 3
+    one, two = 0.4 * (1 - k), 0.4 * (1 - k) * (1 + k)
+    squares = [
+        0.5 * (k**2 * start_squares + one**2) + 0.5 * (k * start + one) ** 2,
+        0.5 * (k**4 * start_squares + two**2) + 0.5 * (k**2 * start + two) ** 2,
+        0.5 * (k**6 * start_squares + (k * two) ** 2 + (0.2 * (1 - k)) ** 2)
+        + 0.5 * (k**3 * start + k * two + 0.2 * (1 - k)) ** 2,
+    ]
+
+    errors = smoothed_errors(
+        np.array([0.4, 0.4, 0.2], dtype=np.float32), np.full(3, 5.0), np.array([0, 0, 2], dtype=np.int32)
+    )
+
+    assert errors == pytest.approx(np.sqrt(squares), rel=1e-6)
+
+
+def test_causal_errors_begin_at_the_first_window() -> None:
+    # Weights 1 and 1/e, divided by their sum; another turn, so that half of the variance is of sums and half of squares.
+    k = np.exp(-1.0)
+    errors = smoothed_errors(
+        np.array([0.4, 0.2], dtype=np.float32),
+        np.full(2, 5.0),
+        np.array([0, 1], dtype=np.int32),
+        causal=True,
+    )
+
+    second = (0.5 * ((0.4 * k) ** 2 + 0.2**2) + 0.5 * (0.4 * k + 0.2) ** 2) ** 0.5 / (k + 1)
+    assert errors == pytest.approx([0.4, second])
+
+
+def test_the_course_is_each_speakers_own() -> None:
+    turns = (
+        Turn(speaker="S1", channel=0, start_s=0.0, end_s=2.0),
+        Turn(speaker="S2", channel=1, start_s=2.0, end_s=4.0),
+        Turn(speaker="S1", channel=0, start_s=4.0, end_s=6.0),
+    )
+    rows = np.concatenate([certain("happy"), 0.5 * certain("angry") + 0.5 * certain("sad"), certain("happy")])
+
+    course = course_of(affect_of(rows), np.array([0, 1, 2], dtype=np.int32), turns)
+
+    assert course.valence == pytest.approx([0.81, (-0.51 - 0.63) / 2, 0.81])
+    assert course.negativity == pytest.approx([0.0, 0.625, 0.0])
+    # Of one window alone, start and window are its own error with weights of k and 1 - k, by half independent.
+    k = np.exp(-2.0 / 5.0)
+    part = (0.5 * (k**2 + (1 - k) ** 2) + 0.5) ** 0.5
+    assert course.valence_se == pytest.approx([0.0, 0.06 * part, 0.0], abs=1e-6)
+    assert course.negativity_se == pytest.approx([0.0, 0.375 * part, 0.0], abs=1e-6)
+
+
+def test_no_windows_have_no_course() -> None:
+    course = course_of(affect_of(certain()), np.zeros(0, dtype=np.int32), ())
+
+    assert course.arousal.shape == course.arousal_se.shape == (0,)
 
 
 def test_strain_counts_joy_against_an_escalation() -> None:
