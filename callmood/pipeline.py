@@ -8,8 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from callmood.decode import decode, decode_file
 from callmood.diarize.engine import Diarizer, engine_for, make_diarizer, turns_and_audio
 from callmood.diarize.told import told_turns

@@ -52,6 +52,21 @@ def calls(
     )
 
 
+def unsure_roles(connection: Connection, *, choice: Choice, agent_id: str | None = None) -> int:
+    """Number of calls, of one agent or of all, that only the confidence in their roles keeps out of a choice."""
+    arguments = choice.arguments() | {"agent_id": agent_id, "least": choice.min_role_confidence}
+    ((left_out,),) = _select(
+        connection,
+        f"""
+        SELECT count(*) FROM calls
+        WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND {CHOSEN}
+          AND NOT coalesce(role_confidence >= $least, $least IS NULL)
+        """,  # noqa: S608 - constants of this package
+        **arguments | {"min_role_confidence": None},
+    ).rows
+    return int(left_out)
+
+
 def agents(connection: Connection, *, limit: int | None = None) -> Table:
     """`agent_summary`, the highest share of escalated calls first."""
     return _select(

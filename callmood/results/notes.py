@@ -143,13 +143,17 @@ COLUMNS: dict[str, str] = {
         "from the speaker's median in the call on."
     ),
     **{
-        f"{name}_smooth": f"{name}, smoothed in the same way as negativity_smooth." for name in ("valence", "arousal")
+        f"{name}_smooth": f"{name}, smoothed in the same way as negativity_smooth."
+        for name in ("valence", "arousal")
     },
     **{
         f"{name}_{ending}": meaning.format(name)
         for name in ("valence", "arousal", "negativity")
         for ending, meaning in (
-            ("se", "Standard error of {}_smooth by what the network is unsure of; NULL in calls written before."),
+            (
+                "se",
+                "Standard error of {}_smooth by what the network is unsure of; NULL in calls written before.",
+            ),
             ("low", "Low end of its band of 95 %: {0}_smooth - 1.96 {0}_se, not below what there can be."),
             ("high", "High end likewise."),
         )
