@@ -282,14 +282,14 @@ def test_an_escalation_is_told_when_enough_calm_is_lost() -> None:
         watch.step(0.0, 0.2, start_s=2.0 * index, end_s=2.0 * index + 2.0, step_s=2.0)
         states.append(watch.state)
     assert states == ["unknown"] * 4 + ["calm"]
-    # The usual strain is 0 for long, so that each window of 0.9 takes 0.6 x 2 s away: 1.2, then 2.4.
+    # The usual strain is 0, then 0.9 x 2 / 12 = 0.15: the windows of 0.9 take 0.6 x 2 s away, then 0.525 x 2 s, 2.25 together.
     watch.step(0.9, 0.7, start_s=10.0, end_s=12.0, step_s=2.0)
     assert (watch.state, watch.escalations()) == ("rising", ())
     watch.step(0.9, 0.8, start_s=12.0, end_s=14.0, step_s=2.0)
     assert watch.state == "escalated"
     (going_on,) = watch.escalations()
     assert (going_on.onset_s, going_on.end_s, going_on.recovered) == (10.0, None, False)
-    # Calm again: 0.6 is not enough for the end, 1.2 is.
+    # Calm again, and the usual strain 0.257, then 0.225: 0.86 is not enough for the end, 1.68 is.
     watch.step(0.0, 0.5, start_s=14.0, end_s=16.0, step_s=2.0)
     assert watch.state == "escalated"
     watch.step(0.0, 0.3, start_s=16.0, end_s=18.0, step_s=2.0)
@@ -298,7 +298,7 @@ def test_an_escalation_is_told_when_enough_calm_is_lost() -> None:
     assert over.height == pytest.approx(0.8 - 0.2)
     assert over.slope == pytest.approx(0.6 / 3.0)
     assert watch.score is not None
-    assert watch.score.evidence == pytest.approx(2.4)
+    assert watch.score.evidence == pytest.approx(2.25)
 
 
 def test_the_norm_is_the_speakers_own_mixed_with_typical_speech() -> None:
@@ -725,13 +725,13 @@ def test_causal_decides_results_and_excludes_turns_that_look_ahead() -> None:
 def test_the_peak_of_an_escalation_lies_before_its_end() -> None:
     watch = EscalationWatch(EscalationRule(), speaker="S1", role=None)
     # Anger for eight seconds, then sadness: no strain, and yet a negativity that smoothing carries higher.
-    told = [(0.0, 0.1)] * 30 + [(0.9, 0.6)] * 16 + [(0.05, 0.7)] * 20
+    told = [(0.0, 0.1)] * 40 + [(0.9, 0.6)] * 16 + [(0.05, 0.7)] * 20
     for index, (strain, negativity) in enumerate(told):
         watch.step(strain, negativity, start_s=0.5 * index, end_s=0.5 * index + 0.5, step_s=0.5)
 
     (over,) = watch.escalations()
     assert over.recovered
     assert over.end_s is not None
-    assert (over.onset_s, over.end_s) == (15.0, 23.0)
+    assert (over.onset_s, over.end_s) == (20.0, 28.0)
     assert over.peak_s <= over.end_s
     assert over.height == pytest.approx(0.5)

@@ -237,6 +237,13 @@ CONVERSATIONS = [
     Field(heading="tones", show=_clock("tone_s"), number=True),
 ]
 
+
+def unsure_roles(left_out: int, least: float) -> str:
+    """How many calls a report leaves out for their roles."""
+    calls = "1 call is" if left_out == 1 else f"{left_out} calls are"
+    return f"{calls} left out, whose roles are not known with a confidence of {least:g} or more"
+
+
 NO_CALLS = "no calls yet; run `callmood analyze`"
 
 NO_AGENTS = "no call says who its agent was; tell it with `callmood analyze --metadata FILE` or --pattern"

@@ -16,6 +16,7 @@ from callmood.report.queries import (
     trajectory,
     trajectory_peaks,
     turns,
+    unsure_roles,
 )
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "trajectory",
     "trajectory_peaks",
     "turns",
+    "unsure_roles",
     "weeks_of_agent",
 ]

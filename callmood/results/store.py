@@ -810,6 +810,7 @@ def _rows(call_id: str, found: Iterable[Nonspeech | Escalation | EscalationScore
 def _window_rows(call_id: str, windows: Windows) -> pd.DataFrame:
     import pandas as pd
 
+    course = windows.course
     return pd.DataFrame(
         {
             "call_id": call_id,
@@ -818,5 +819,16 @@ def _window_rows(call_id: str, windows: Windows) -> pd.DataFrame:
             "end_s": windows.end_s,
             **_affect_columns(windows.affect),
             "negativity_smooth": windows.negativity_smooth,
+            **(
+                {}
+                if course is None
+                else {
+                    "valence_smooth": course.valence,
+                    "arousal_smooth": course.arousal,
+                    "valence_se": course.valence_se,
+                    "arousal_se": course.arousal_se,
+                    "negativity_se": course.negativity_se,
+                }
+            ),
         }
     )
