@@ -48,7 +48,7 @@ class VadSettings:
 
 
 DEFAULT_VAD = VadSettings()
-CALL_VAD = VadSettings(offset=0.35)
+CALL_VAD = VadSettings(onset=0.3, offset=0.3)
 """For the turns of a call; chosen with the four constants below on calls of development speakers (see the card)."""
 
 AMPLIFIED_DBFS = 10.0
