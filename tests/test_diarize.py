@@ -20,7 +20,14 @@ from callmood.diarize.channels import ChannelsDiarizer
 from callmood.diarize.engine import engine_for, make_diarizer
 from callmood.diarize.rttm import read_rttm
 from callmood.diarize.turns import join_regions, mark_overlap, of_one_speaker
-from callmood.diarize.vad import STEP, VadSettings, speech_probabilities, speech_probability, speech_regions
+from callmood.diarize.vad import (
+    STEP,
+    VadSettings,
+    speech_in_calls,
+    speech_probabilities,
+    speech_probability,
+    speech_regions,
+)
 from callmood.diarize.voice import relative_to_call
 from callmood.errors import EngineUnavailableError, ModelError, RecordingError, UsageError
 from callmood.model_files import VOICE_WEIGHTS, WEIGHTS, models_folder
@@ -186,6 +193,63 @@ def test_the_rearranged_network_says_what_the_package_s_own_says_step_by_step() 
 
     assert max(expected) > 0.5
     np.testing.assert_allclose(speech_probability(samples), expected, atol=1e-5)
+
+
+# Speech of calls
+
+
+def tones(*hz: float, on_s: float, off_s: float) -> Floats:
+    clock = np.arange(12 * 8000) / 8000
+    sound: Floats = np.sum([np.sin(2 * np.pi * f * clock) for f in hz], axis=0) * (
+        clock % (on_s + off_s) < on_s
+    )
+    return sound.astype(np.float32)
+
+
+def hiss(seconds: float, *, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).standard_normal(int(seconds * 8000)).astype(np.float32)
+
+
+@pytest.mark.parametrize("level_db", [-20, -40, -60])
+@pytest.mark.parametrize(
+    "sound",
+    [
+        hiss(12),
+        tones(440, 480, on_s=2, off_s=4),  # North American ring
+        tones(425, on_s=1, off_s=4),  # ring in most of Europe
+        tones(480, 620, on_s=0.5, off_s=0.5),  # busy
+        tones(350, 440, on_s=12, off_s=0),  # dial tone
+    ],
+    ids=["hiss", "ring US", "ring EU", "busy", "dial"],
+)
+def test_amplifying_makes_no_speech_of_noise_and_tones(sound: Floats, level_db: int) -> None:
+    heard = sound / np.sqrt(np.mean(sound**2)) * 10 ** (level_db / 20) + 1e-5 * hiss(12, seed=1)
+    (regions,) = speech_in_calls([heard.astype(np.float32)])
+    assert len(regions) == 0
+
+
+@pytest.mark.skipif(not (SHARED / "calls").exists(), reason="the calls beside the project are not here")
+def test_a_voice_is_found_however_faint_its_channel_is() -> None:
+    import soundfile
+
+    samples, _ = soundfile.read(SHARED / "calls/Auto_Repairs_40_UTC_agent.wav", frames=60 * 8000)
+    (whole,), (faint,) = (speech_in_calls([(samples * gain).astype(np.float32)]) for gain in (1.0, 0.005))
+    assert np.diff(faint).sum() == pytest.approx(np.diff(whole).sum(), rel=0.1)
+
+
+def test_a_region_ends_where_its_level_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Speech for the network from 1.024 to 3.072 s, of which the first and last half second is 40 dB fainter.
+    samples = 0.5 * hiss(4.096)
+    samples[: int(1.536 * 8000)] *= 0.01
+    samples[int(2.56 * 8000) :] *= 0.01
+    heard = np.zeros(128, dtype=np.float32)
+    heard[32:96] = 1.0
+    monkeypatch.setattr(vad, "speech_probabilities", lambda each, gains: [heard] * len(each))
+    assert speech_in_calls([samples])[0] == pytest.approx(np.array([[1.536, 2.56]]))
+
+
+def test_no_audio_and_silence_have_no_speech() -> None:
+    assert [len(regions) for regions in speech_in_calls([silence(0.0), silence(2.0)])] == [0, 0]
 
 
 # Two channels
