@@ -22,7 +22,7 @@ from callmood.diarize.turns import (
     mark_overlap,
     require_telephone_rate,
 )
-from callmood.diarize.vad import RATE_HZ, speech_probability, speech_regions
+from callmood.diarize.vad import RATE_HZ, speech_in_calls
 from callmood.diarize.voice import VoiceModel, lengths, levelled, unit
 from callmood.features import Spread
 from callmood.types import Audio, Floats, Turn
@@ -61,7 +61,7 @@ Floats64 = NDArray[np.float64]
 class BuiltinDiarizer:
     """Speakers of a one-channel call by their voices."""
 
-    name = "builtin 2"
+    name = "builtin 3"
     by_channel = False
 
     def __init__(
@@ -79,7 +79,7 @@ class BuiltinDiarizer:
         """Turns ordered by start; all by one speaker where there is too little speech to tell."""
         require_telephone_rate(audio, RATE_HZ)
         samples = audio.samples[0]
-        regions = speech_regions(speech_probability(samples), duration_s=audio.duration_s)
+        (regions,) = speech_in_calls([samples])
         if not len(regions):
             return ()
         stretches = _stretches(regions)

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from callmood.diarize import silero
-from callmood.diarize.channels import is_echo, level_db
-from callmood.diarize.vad import STEP, STEP_S
+from callmood.diarize.channels import is_echo
+from callmood.diarize.vad import STEP, STEP_S, level_db
 from callmood.emotion.score import HOP_S, ProbabilityModel
 from callmood.emotions import EMOTIONS
 from callmood.features import FrontEnd
