@@ -105,7 +105,7 @@ def speech_in_calls(recordings: Sequence[Floats]) -> list[Regions]:
         recordings, levels, heard[: len(levels)], heard[len(levels) :], strict=True
     ):
         regions = speech_regions(
-            (as_is + amplified) / 2, duration_s=len(samples) / RATE_HZ, settings=CALL_VAD
+            (as_is + amplified) * np.float32(0.5), duration_s=len(samples) / RATE_HZ, settings=CALL_VAD
         )
         found.append(_without_quiet_edges(regions, level))
     return found
