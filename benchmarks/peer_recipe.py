@@ -28,6 +28,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+# Before numpy is loaded, as in workers.
+os.environ.update(
+    OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", TF_ENABLE_ONEDNN_OPTS="0", HF_HUB_OFFLINE="1"
+)
+
 import numpy as np
 
 from benchmarks.diarization import Call, calls, scored_by
@@ -213,7 +218,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("shared", type=Path, help="folder of calls and corpora")
     parser.add_argument("--calls", type=int, default=4)
     given = parser.parse_args(arguments)
-    os.environ.update(OMP_NUM_THREADS="1", TF_ENABLE_ONEDNN_OPTS="0", HF_HUB_OFFLINE="1")
     warnings.simplefilter("ignore")
     sides: dict[str, Callable[[Path], tuple[Turn, ...]]] = {"callmood": ours(), "recipe": Peer(given.package)}
     used_s = dict.fromkeys(sides, 0.0)

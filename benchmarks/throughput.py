@@ -79,11 +79,14 @@ def analyze(folder: Path, *, jobs: int) -> Cost:
 def _watch(pid: int, peaks: dict[int, float], over: threading.Event) -> None:
     """Keep the most memory that a process and those that it started ever held, in MiB."""
     while not over.wait(_LOOK_EVERY_S):
-        for each in [pid, *children(pid)]:
-            try:
-                status = Path(f"/proc/{each}/status").read_text(encoding="ascii", errors="replace")
-            except OSError:  # it ended meanwhile
-                continue
+        try:
+            found = {
+                each: Path(f"/proc/{each}/status").read_text(encoding="ascii", errors="replace")
+                for each in [pid, *children(pid)]
+            }
+        except OSError:  # one ended meanwhile
+            continue
+        for each, status in found.items():
             line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), "VmHWM: 0 kB")
             peaks[each] = max(peaks.get(each, 0.0), int(line.split()[1]) / 1024)
 
