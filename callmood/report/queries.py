@@ -128,6 +128,18 @@ def speakers(connection: Connection, call_id: str) -> Table:
     )
 
 
+def speaker_moods(connection: Connection, call_id: str) -> Table:
+    """`speaker_mood` of one call, with the talk share of `speaker_summary`."""
+    return _select(
+        connection,
+        """
+        SELECT m.*, s.talk_share FROM speaker_mood AS m JOIN speaker_summary AS s USING (call_id, speaker)
+        WHERE call_id = $call_id ORDER BY speaker
+        """,
+        call_id=call_id,
+    )
+
+
 def turns(connection: Connection, call_id: str) -> Table:
     """`turns` of one call, in the order of time."""
     return _select(

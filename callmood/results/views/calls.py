@@ -10,9 +10,12 @@ _LOWEST = {"valence": -1, "arousal": -1, "negativity": 0}
 
 def _course(name: str) -> str:
     """SQL of a smoothed value of a window, its standard error and the ends of its band of 95 %."""
+    half = f"1.96 * w.{name}_se"
+    # `greatest` and `least` would leave a NULL out.
     return (
-        f"w.{name}_smooth, w.{name}_se, greatest(w.{name}_smooth - 1.96 * w.{name}_se, {_LOWEST[name]}) AS {name}_low, "
-        f"least(w.{name}_smooth + 1.96 * w.{name}_se, 1) AS {name}_high"
+        f"w.{name}_smooth, w.{name}_se, "
+        f"CASE WHEN w.{name}_se IS NOT NULL THEN greatest(w.{name}_smooth - {half}, {_LOWEST[name]}) END AS {name}_low, "
+        f"CASE WHEN w.{name}_se IS NOT NULL THEN least(w.{name}_smooth + {half}, 1) END AS {name}_high"
     )
 
 
