@@ -13,7 +13,8 @@ call for each second of one core, so that other work on the machine counts littl
   than 25 dB below each clip's loudest part and more than 6 dB above its own noise floor, joined across 0.3 s.
 - `sample`, `dev*`, `trn*`: 30 s of meetings and conversations by others, with their own references.
 
-None of these voices trained the voice network or decided anything about the diarizer: that was done on the scripted
+None of these voices trained the voice network or decided anything about the diarizer but for its voice activity (see the
+card): that was done on the scripted
 calls of other speakers, which `--development` scores instead. Builtin is told the number of speakers in the
 reference, unless it is to find it (`--auto`).
 """
