@@ -7,6 +7,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from typing import Any
 
 from callmood.limits import LimitExceeded, check_memory_limit, end_with_parent, limited
@@ -142,7 +143,11 @@ def _begin(parent: int) -> None:
 
 
 def _size(recording: Recording) -> int:
-    return sum(leg.path.stat().st_size for leg in recording.legs if leg.path.is_file())
+    size_bytes = 0
+    for leg in recording.legs:
+        with suppress(OSError):
+            size_bytes += leg.path.stat().st_size
+    return size_bytes
 
 
 def _work(recording: Recording, settings: Settings) -> CallResult:

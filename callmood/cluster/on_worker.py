@@ -14,6 +14,7 @@ from typing import Any
 import callmood
 from callmood.errors import ClusterError, ModelError
 from callmood.model_files import set_of_hash
+from callmood.remote import RemotePath
 from callmood.settings import Settings
 from callmood.stopping import Stopping
 from callmood.types import CallResult, Recording
@@ -64,7 +65,7 @@ def _settings_here(settings: Settings, model_hash: str, version: str) -> Setting
 
 def _check_seen(recording: Recording) -> None:
     for leg in recording.legs:
-        if leg.has_content and not leg.path.parent.is_dir():
+        if leg.has_content and not isinstance(leg.path, RemotePath) and not leg.path.parent.is_dir():
             raise ClusterError(
                 f"{_worker()} does not see the folder of {recording.name}; mount it there, or name the recordings by "
                 "a URL."

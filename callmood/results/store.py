@@ -16,6 +16,7 @@ import numpy as np
 
 from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
 from callmood.errors import DatabaseBusyError, DatabaseError, RefusedValueError, UsageError
+from callmood.remote import as_path
 from callmood.results.derived import derive_call
 from callmood.results.holder import holder_path, say_holder
 from callmood.results.publish import backup_path, copy_open, half_path, snapshot_path
@@ -199,7 +200,7 @@ class Store:
                 call_id=call_id,
                 content_hash=content_hash,
                 legs=tuple(
-                    Leg(path=Path(leg["path"]), role=leg["role"], content_hash=leg["content_hash"])
+                    Leg(path=as_path(leg["path"]), role=leg["role"], content_hash=leg["content_hash"])
                     for leg in json.loads(legs)
                 ),
                 status=status,
