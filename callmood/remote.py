@@ -76,13 +76,13 @@ class RemotePath(PosixPath):
         stands for that."""
         if self.state is not None:
             return self.state
-        files, path = _filesystem(str(self))
+        files, path = filesystem(str(self))
         with _trouble(str(self)):
             return _state(files.info(path))
 
     def open(self, *_: Any, **__: Any) -> IO[Any]:  # type: ignore[override]
         """The content, to be read as bytes."""
-        files, path = _filesystem(str(self))
+        files, path = filesystem(str(self))
         with _trouble(str(self)):
             opened: IO[Any] = files.open(path, "rb", block_size=_BLOCK_BYTES)
             return opened
@@ -90,11 +90,11 @@ class RemotePath(PosixPath):
 
 def check_url(url: str) -> None:
     """Raises UsageError for a URL that carries credentials, whose protocol is not installed, or where nothing is."""
-    files, path = _filesystem(url)
+    files, path = filesystem(url)
     try:
         there = bool(_MAGIC.search(path)) or files.exists(path)
     except Exception as error:
-        raise UsageError(f"{printable(url)} cannot be reached ({_why(error)}): check it and the credentials.") from error
+        raise UsageError(f"{printable(url)} cannot be reached ({why(error)}): check it and the credentials.") from error
     if not there:
         raise UsageError(f"The input '{printable(url)}' does not exist: give a folder, a file or a glob that does.")
 
@@ -104,7 +104,7 @@ def list_files(url: str) -> tuple[RemotePath, list[RemotePath]]:
 
     Raises UsageError where it cannot be listed, or a glob matches nothing.
     """
-    files, path = _filesystem(url)
+    files, path = filesystem(url)
     magic = _MAGIC.search(path)
     try:
         if magic:
@@ -114,7 +114,7 @@ def list_files(url: str) -> tuple[RemotePath, list[RemotePath]]:
         else:
             found = files.find(path, detail=True)
     except Exception as error:
-        raise UsageError(f"{printable(url)} cannot be listed ({_why(error)}): check it and the credentials.") from error
+        raise UsageError(f"{printable(url)} cannot be listed ({why(error)}): check it and the credentials.") from error
     if magic and not found:
         raise UsageError(f"The glob '{printable(url)}' matches nothing: check it, and quote it to keep the shell off.")
     # Of the listing's own names only the end is taken: some drop the protocol, some the host.
@@ -175,11 +175,11 @@ def at_hand(recording: Recording) -> Iterator[Recording]:
 def _fetch(source: Path, target: Path, *, content_hash: str) -> None:
     name = printable(source)
     try:
-        files, path = _filesystem(str(source))
+        files, path = filesystem(str(source))
         files.get_file(path, str(target))
     except Exception as error:
         raise ReadFailedError(
-            f"{name} could not be fetched ({_why(error)}): check the network and the credentials of the worker, then run "
+            f"{name} could not be fetched ({why(error)}): check the network and the credentials of the worker, then run "
             "`callmood retry`."
         ) from error
     if content_hash:
@@ -197,7 +197,7 @@ def as_named(result: CallResult, local: Recording, recording: Recording) -> Call
     return replace(result, recording=recording, error=error)
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
+def filesystem(url: str) -> tuple[Any, str]:
     """What reads a URL, and the path of it there.
 
     Raises UsageError.
@@ -218,7 +218,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
         way = f'pip install "callmood[{extra}]"' if extra else f"install what fsspec needs for {parts.scheme}://"
         raise UsageError(f"{printable(url)}: {parts.scheme}:// is not installed; {way}.") from error
     except Exception as error:
-        raise UsageError(f"{printable(url)} cannot be opened ({_why(error)}): check it.") from error
+        raise UsageError(f"{printable(url)} cannot be opened ({why(error)}): check it.") from error
     return files, str(path)
 
 
@@ -230,10 +230,11 @@ def _trouble(url: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        raise OSError(f"{printable(url)}: {_why(error)}") from error
+        raise OSError(f"{printable(url)}: {why(error)}") from error
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """What went wrong, in one line: the packages of the protocols raise errors of many kinds."""
     reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0] or "no reason given"
     return printable(f"{type(error).__name__}: {reason}")
 

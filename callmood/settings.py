@@ -155,6 +155,13 @@ class Settings:
             "help": "Address of the cluster's scheduler, such as tcp://10.0.0.1:8786 (dask) or ray://10.0.0.1:10001."
         },
     )
+    out: str | None = field(
+        default=None,
+        metadata={
+            "help": "Write results as partitioned Parquet to this folder or URL, and into no database; `callmood load` "
+            "brings them into one."
+        },
+    )
     max_seconds_per_call: int = field(
         default=7200,
         metadata={"help": "Give a recording up (status failed) after this many seconds; 0 means never."},
@@ -236,6 +243,8 @@ class Settings:
                 "backend dask or ray and the address of its scheduler go together; give --backend and --scheduler, "
                 "or neither."
             )
+        if self.out is not None and self.pseudonymize:
+            raise UsageError("out takes no pseudonyms, as workers would need the key; leave --out or --pseudonymize out.")
         if self.jobs < 0:
             raise UsageError(f"jobs is {self.jobs}; it must be 0 (one per core) or more.")
         for name in (

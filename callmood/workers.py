@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from callmood.limits import LimitExceeded, check_memory_limit, end_with_parent, limited
 from callmood.settings import Settings
@@ -18,6 +18,10 @@ from callmood.types import CallResult, Recording
 IDLE_S = 300.0
 """Workers without work end after this long; another run in the same process can use them until then."""
 _POLL_S = 0.5
+
+if TYPE_CHECKING:
+    from callmood.results.archive import Out
+
 Work = Callable[[Recording, Settings], CallResult]
 """What a worker process does with a recording."""
 _ONE_THREAD = (
@@ -33,14 +37,18 @@ MB after a thousand calls, and is no faster on single calls."""
 
 
 def results(
-    recordings: Sequence[Recording], settings: Settings, *, stopping: Stopping | None = None
+    recordings: Sequence[Recording],
+    settings: Settings,
+    *,
+    stopping: Stopping | None = None,
+    out: Out | None = None,
 ) -> Iterator[CallResult]:
     """Results as they come, in no order, from as many worker processes as the settings ask for.
 
     A worker that dies takes the others of its pool along. Those recordings that it may have been working on
     are then analyzed alone, each in a process of its own; one that kills that too is quarantined. What is not
     begun when `stopping` is due, or not finished when it is overdue, has no result. Where the settings name a
-    cluster, its workers are asked instead; see `callmood.cluster`.
+    cluster, its workers are asked instead; see `callmood.cluster`. `out`: where they write what they found.
     """
     check_memory_limit(settings.max_memory_per_worker)
     stopping = stopping or Stopping()
@@ -49,7 +57,7 @@ def results(
     if settings.backend != "loky":
         from callmood.cluster import cluster_results
 
-        yield from cluster_results(waiting, settings, work=_work, stopping=stopping)
+        yield from cluster_results(waiting, settings, work=_work, stopping=stopping, out=out)
         return
     workers = min(settings.worker_count, len(waiting))
     while waiting and not stopping.due:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from callmood.cluster.on_worker import Task
 from callmood.errors import ClusterError
@@ -21,6 +21,9 @@ from callmood.settings import Settings
 from callmood.stopping import Stopping
 from callmood.types import CallResult, Recording
 from callmood.workers import Work, quarantined
+
+if TYPE_CHECKING:
+    from callmood.results.archive import Out
 
 AHEAD = 2
 """Tasks for each slot, so that none waits for the writer."""
@@ -85,21 +88,35 @@ def connect(settings: Settings) -> Cluster:
 
 
 def cluster_results(
-    waiting: deque[Recording], settings: Settings, *, work: Work, stopping: Stopping
+    waiting: Sequence[Recording], settings: Settings, *, work: Work, stopping: Stopping, out: Out | None
 ) -> Iterator[CallResult]:
     """Results as they come, in no order; what is not begun when `stopping` is due, or not finished when it is
-    overdue, has none."""
+    overdue, has none. With `out` workers write them there, in parts, and what comes has no turns."""
     if not waiting:
         return
-    tasks = deque(
-        Task(work=work, recordings=(recording,), settings=settings, model_hash=models_hash(settings.models))
-        for recording in waiting
-    )
+    model_hash = models_hash(settings.models)
     cluster = connect(settings)
     try:
+        tasks = deque(
+            Task(work=work, recordings=tuple(together), settings=settings, model_hash=model_hash, out=out)
+            for together in _portions(waiting, slots=cluster.slots(), parts=out is not None)
+        )
         yield from carry_out(tasks, cluster, stopping=stopping)
     finally:
         cluster.close()
+
+
+def _portions(waiting: Sequence[Recording], *, slots: int, parts: bool) -> Iterator[Sequence[Recording]]:
+    """What goes to a worker together: single recordings or, to be written as parts, some of one date."""
+    if not parts:
+        yield from ((recording,) for recording in waiting)
+        return
+    from callmood.results.archive import PART_CALLS, by_date
+
+    # Small enough that every slot has several of them.
+    size = max(1, min(PART_CALLS, len(waiting) // (4 * max(1, slots))))
+    for of_date in by_date(waiting):
+        yield from (of_date[start : start + size] for start in range(0, len(of_date), size))
 
 
 def carry_out(tasks: deque[Task], cluster: Cluster, *, stopping: Stopping) -> Iterator[CallResult]:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import callmood
 from callmood.errors import ClusterError, ModelError
@@ -19,6 +19,9 @@ from callmood.settings import Settings
 from callmood.stopping import Stopping
 from callmood.types import CallResult, Recording
 from callmood.workers import IDLE_S, Work, alone, pool_options
+
+if TYPE_CHECKING:
+    from callmood.results.archive import Out
 
 _own = threading.local()
 """The process of each thread of this worker."""
@@ -33,6 +36,8 @@ class Task:
     settings: Settings
     model_hash: str
     version: str = callmood.__version__
+    out: Out | None = None
+    """Where results are written; None where they are sent back."""
 
 
 def carry_out_here(task: Task) -> list[CallResult]:
@@ -46,7 +51,12 @@ def carry_out_here(task: Task) -> list[CallResult]:
     settings = _settings_here(task.settings, task.model_hash, task.version)
     for recording in task.recordings:
         _check_seen(recording)
-    return [_isolated(recording, settings, task.work) for recording in task.recordings]
+    results = [_isolated(recording, settings, task.work) for recording in task.recordings]
+    if task.out is None:
+        return results
+    from callmood.results.archive import write_part
+
+    return write_part(task.out, results)
 
 
 @lru_cache(maxsize=1)

@@ -487,6 +487,39 @@ class Store:
                 self._append("nonspeech", _nonspeech_rows(recording.call_id, analysis.nonspeech))
             derive_call(self._connection, recording.call_id)
 
+    def take_in(self, tables: Mapping[str, str], call_ids: Sequence[str], *, superseded: Iterable[str]) -> None:
+        """Write calls from Parquet files in one transaction, replacing what was known of them and of those superseded.
+
+        `tables`: a file for each table, with further columns that are left out.
+        """
+        ids = {"ids": list(call_ids)}
+        gone = {"ids": [*call_ids, *superseded]}
+        with self._transaction():
+            self._outdate_statistics()
+            for table in (*TABLES_OF_CALLS, "calls"):
+                self._connection.execute(f"DELETE FROM {table} WHERE list_contains($ids, call_id)", gone)
+            for table, file in tables.items():
+                more = "part, superseded" if table == "calls" else "part"
+                self._connection.execute(
+                    f"INSERT INTO {table} BY NAME SELECT * EXCLUDE ({more}) FROM "
+                    "read_parquet($file, hive_partitioning = false) WHERE list_contains($ids, call_id)",
+                    ids | {"file": file},
+                )
+            self._connection.execute("DELETE FROM linked_agents WHERE call_id NOT IN (SELECT call_id FROM calls)")
+            for call_id in gone["ids"]:
+                derive_call(self._connection, call_id)
+
+    def take_in_rows(self, table: str, files: Sequence[str]) -> None:
+        """Write the rows of Parquet files into `runs` or `files`, in one transaction."""
+        with self._transaction():
+            self._connection.execute(
+                f"INSERT OR REPLACE INTO {table} BY NAME SELECT * FROM "
+                "read_parquet($files, hive_partitioning = false, union_by_name = true) "
+                f"QUALIFY row_number() OVER (PARTITION BY {'path' if table == 'files' else 'run_id'} "
+                f"ORDER BY {'modified_ns' if table == 'files' else 'finished_at'} DESC NULLS LAST) = 1",
+                {"files": list(files)},
+            )
+
     def update_metadata(self, recordings: Iterable[Recording]) -> None:
         """Write path and metadata of known calls (files move, metadata arrives later)."""
         with self._transaction():
