@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import callmood
-from benchmarks.cluster import DaskProcesses
+from benchmarks.cluster import DaskProcesses, free_port
 from benchmarks.kills import differences, make_calls, stand_in_work
 from callmood import workers
 from callmood.errors import ClusterError, UsageError
@@ -22,6 +26,7 @@ from callmood.settings import Settings
 from callmood.types import CallResult, Recording
 
 pytest.importorskip("distributed")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def slow_work(recording: Recording, settings: Settings) -> CallResult:
@@ -134,3 +139,47 @@ def test_nobody_at_the_address_is_told(calls: Path, tmp_path: Path) -> None:
         callmood.analyze(calls, db=str(tmp_path / "x.duckdb"), backend="dask")
     with pytest.raises(ClusterError, match="no scheduler of dask answers there"):
         run(calls, tmp_path / "x.duckdb", "tcp://127.0.0.1:1")
+
+
+@pytest.fixture
+def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a cluster of Ray on 127.0.0.1, of one node and two slots."""
+    pytest.importorskip("ray")
+    port = free_port()
+    folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # its sockets' paths must be short
+    command = [sys.executable, "-m", "ray.scripts.scripts"]
+    environment = {**os.environ, "RAY_ADDRESS": "", "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
+    subprocess.run(
+        [
+            *command, "start", "--head", "--port", str(port), "--node-ip-address", "127.0.0.1", "--num-cpus", "2",
+            "--include-dashboard", "false", "--disable-usage-stats", "--temp-dir", str(folder),
+            "--object-store-memory", "100000000",
+        ],
+        check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    yield f"127.0.0.1:{port}"
+    for pid in processes_of(folder):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Processes whose command line names a folder."""
+    own = str(folder).encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if own in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+def test_ray_does_the_same_work(
+    calls: Path, on_one_machine: Path, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_work", stand_in_work)
+    database = tmp_path / "many.duckdb"
+    callmood.analyze(calls, db=str(database), backend="ray", scheduler=ray_address)
+
+    assert differences(database, on_one_machine) == []
