@@ -64,7 +64,9 @@ class DaskProcesses:
             "--local-directory", self._folder.name, "--death-timeout", "60", environment=environment,
         )  # fmt: skip
 
-    def _start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def _start(
+        self, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "dask", *arguments],
             env={

@@ -65,7 +65,7 @@ class RemotePath(PosixPath):
     def is_file(self, **_: Any) -> bool:
         return True
 
-    def resolve(self, strict: bool = False) -> RemotePath:  # noqa: ARG002
+    def resolve(self, strict: bool = False) -> RemotePath:
         return self
 
     def absolute(self) -> RemotePath:
@@ -94,9 +94,13 @@ def check_url(url: str) -> None:
     try:
         there = bool(_MAGIC.search(path)) or files.exists(path)
     except Exception as error:
-        raise UsageError(f"{printable(url)} cannot be reached ({why(error)}): check it and the credentials.") from error
+        raise UsageError(
+            f"{printable(url)} cannot be reached ({why(error)}): check it and the credentials."
+        ) from error
     if not there:
-        raise UsageError(f"The input '{printable(url)}' does not exist: give a folder, a file or a glob that does.")
+        raise UsageError(
+            f"The input '{printable(url)}' does not exist: give a folder, a file or a glob that does."
+        )
 
 
 def list_files(url: str) -> tuple[RemotePath, list[RemotePath]]:
@@ -114,9 +118,13 @@ def list_files(url: str) -> tuple[RemotePath, list[RemotePath]]:
         else:
             found = files.find(path, detail=True)
     except Exception as error:
-        raise UsageError(f"{printable(url)} cannot be listed ({why(error)}): check it and the credentials.") from error
+        raise UsageError(
+            f"{printable(url)} cannot be listed ({why(error)}): check it and the credentials."
+        ) from error
     if magic and not found:
-        raise UsageError(f"The glob '{printable(url)}' matches nothing: check it, and quote it to keep the shell off.")
+        raise UsageError(
+            f"The glob '{printable(url)}' matches nothing: check it, and quote it to keep the shell off."
+        )
     # Of the listing's own names only the end is taken: some drop the protocol, some the host.
     known = path[: magic.start()] if magic else path.rstrip("/")
     given = url[: url.index(path[magic.start() :])] if magic else url.rstrip("/")
@@ -186,7 +194,9 @@ def _fetch(source: Path, target: Path, *, content_hash: str) -> None:
         with target.open("rb") as file:
             fetched = hashlib.file_digest(file, "sha256").hexdigest()
         if fetched != content_hash:
-            raise ReadFailedError(f"{name} changed while it waited for its turn; run `callmood analyze` again.")
+            raise ReadFailedError(
+                f"{name} changed while it waited for its turn; run `callmood analyze` again."
+            )
 
 
 def as_named(result: CallResult, local: Recording, recording: Recording) -> CallResult:
@@ -215,7 +225,11 @@ def filesystem(url: str) -> tuple[Any, str]:
         files, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
         extra = _EXTRAS.get(parts.scheme)
-        way = f'pip install "callmood[{extra}]"' if extra else f"install what fsspec needs for {parts.scheme}://"
+        way = (
+            f'pip install "callmood[{extra}]"'
+            if extra
+            else f"install what fsspec needs for {parts.scheme}://"
+        )
         raise UsageError(f"{printable(url)}: {parts.scheme}:// is not installed; {way}.") from error
     except Exception as error:
         raise UsageError(f"{printable(url)} cannot be opened ({why(error)}): check it.") from error
@@ -237,4 +251,3 @@ def why(error: Exception) -> str:
     """What went wrong, in one line: the packages of the protocols raise errors of many kinds."""
     reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0] or "no reason given"
     return printable(f"{type(error).__name__}: {reason}")
-

@@ -244,7 +244,9 @@ class Settings:
                 "or neither."
             )
         if self.out is not None and self.pseudonymize:
-            raise UsageError("out takes no pseudonyms, as workers would need the key; leave --out or --pseudonymize out.")
+            raise UsageError(
+                "out takes no pseudonyms, as workers would need the key; leave --out or --pseudonymize out."
+            )
         if self.jobs < 0:
             raise UsageError(f"jobs is {self.jobs}; it must be 0 (one per core) or more.")
         for name in (

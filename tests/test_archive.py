@@ -97,9 +97,10 @@ def test_a_part_that_was_never_finished_does_not_count(
             raise KeyboardInterrupt
         put(self, local, name)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(archives.Archive, "put", die)
-        analyze(calls, out=str(out))
+        with pytest.raises(KeyboardInterrupt):
+            analyze(calls, out=str(out))
     summary = analyze(calls, out=str(out))
     callmood.load(out, db=str(loaded))
     analyze(calls, db=str(direct))

@@ -148,7 +148,11 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # its sockets' paths must be short
     command = [sys.executable, "-m", "ray.scripts.scripts"]
-    environment = {**os.environ, "RAY_ADDRESS": "", "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
+    environment = {
+        **os.environ,
+        "RAY_ADDRESS": "",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests"))),
+    }
     subprocess.run(
         [
             *command, "start", "--head", "--port", str(port), "--node-ip-address", "127.0.0.1", "--num-cpus", "2",

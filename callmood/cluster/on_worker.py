@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import platform
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -108,5 +107,3 @@ def _allow_children() -> None:
     # when the worker is killed. Ours end by themselves: see `callmood.limits.end_with_parent`.
     configuration: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     configuration["daemon"] = False
-
-

@@ -66,7 +66,11 @@ class RayCluster:
             return results
         except exceptions.RayTaskError as error:
             raise error.cause from None
-        except (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError) as error:
+        except (
+            exceptions.WorkerCrashedError,
+            exceptions.NodeDiedError,
+            exceptions.OutOfMemoryError,
+        ) as error:
             raise WorkerLostError from error
         except (OSError, RuntimeError, exceptions.RayError) as error:
             raise self._lost() from error

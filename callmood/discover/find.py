@@ -43,8 +43,8 @@ def find(inputs: Sequence[str | Path], *, exclude: Collection[Path], notices: No
     roots: dict[Path, None] = {}
     for given in inputs:
         if is_url(given):
-            root, listed = list_files(str(given))
-            roots[root] = None
+            folder, listed = list_files(str(given))
+            roots[folder] = None
             # A name must do: to read the head of every other file each night would take a request each.
             promising = [path for path in listed if has_audio_extension(path) or str(path) == str(given)]
             audio |= {path: path for path in promising if path not in audio}

@@ -55,7 +55,10 @@ class Archive:
     def __init__(self, root: str) -> None:
         """Raises UsageError for a URL that cannot be used."""
         self.root = root.rstrip("/")
-        self._files, self._path = filesystem(self.root) if is_url(root) else (None, "")
+        self._files: Any = None
+        self._path = ""
+        if is_url(root):
+            self._files, self._path = filesystem(self.root)
 
     def put(self, local: Path, name: str) -> None:
         """Have a file there under a name, whole; raises UsageError where that fails."""
@@ -83,13 +86,17 @@ class Archive:
     def names(self, table: str) -> list[str]:
         """The files of a table, sorted."""
         if self._files is None:
-            return sorted(str(path.relative_to(self.root)) for path in Path(self.root, table).glob("*/[!.]*.parquet"))
+            return sorted(
+                str(path.relative_to(self.root)) for path in Path(self.root, table).glob("*/[!.]*.parquet")
+            )
         self._files.invalidate_cache()
         if not self._files.exists(f"{self._path}/{table}"):
             return []
         found = self._files.glob(f"{self._path}/{table}/*/*.parquet")
         return sorted(
-            name[name.rindex(f"/{table}/date=") + 1 :] for name in found if not Path(name).name.startswith(".")
+            name[name.rindex(f"/{table}/date=") + 1 :]
+            for name in found
+            if not Path(name).name.startswith(".")
         )
 
     @contextmanager
@@ -127,15 +134,17 @@ def write_part(out: Out, results: Sequence[CallResult]) -> list[CallResult]:
     names = "\0".join(result.recording.call_id for result in results)
     part = f"{out.run.run_id[:12]}-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
     archive = Archive(out.root)
-    with tempfile.TemporaryDirectory(prefix="callmood-") as folder:
-        # Through a database of their own, so that rows are those of a direct run to the last digit.
-        with Store(Path(folder, "part.duckdb")) as store:
-            written = [_written(store, result, out.run) for result in results]
-            place = f"date={date_of(results[0].recording) or NO_DATE}/{part}.parquet"
-            for table in (*TABLES_OF_CALLS, "calls"):
-                file = Path(folder, f"{table}.parquet")
-                if _export(store, table, file, part=part, superseded=out.superseded):
-                    archive.put(file, f"{table}/{place}")
+    # Through a database of their own, so that rows are those of a direct run to the last digit.
+    with (
+        tempfile.TemporaryDirectory(prefix="callmood-") as folder,
+        Store(Path(folder, "part.duckdb")) as store,
+    ):
+        written = [_written(store, result, out.run) for result in results]
+        place = f"date={date_of(results[0].recording) or NO_DATE}/{part}.parquet"
+        for table in (*TABLES_OF_CALLS, "calls"):
+            file = Path(folder, f"{table}.parquet")
+            if _export(store, table, file, part=part, superseded=out.superseded):
+                archive.put(file, f"{table}/{place}")
     return [_slim(result) for result in written]
 
 
@@ -161,9 +170,7 @@ def _export(
         connection.execute("CREATE TEMP TABLE superseding (call_id VARCHAR, superseded VARCHAR[])")
         for call_id, others in superseded.items():
             connection.execute("INSERT INTO superseding VALUES (?, ?)", [call_id, list(others)])
-        more = (
-            ", coalesce((SELECT superseded FROM superseding AS s WHERE s.call_id = t.call_id), []) AS superseded"
-        )
+        more = ", coalesce((SELECT superseded FROM superseding AS s WHERE s.call_id = t.call_id), []) AS superseded"
     # COPY takes no parameters; the part is made of digits.
     connection.execute(
         f"COPY (SELECT *, '{part}' AS part{more} FROM {table} AS t) TO '{_quoted(file)}' (FORMAT parquet)"
@@ -227,7 +234,10 @@ def write_run(out: Out, store: Store) -> None:
 @contextmanager
 def known_store(root: str) -> Iterator[Store]:
     """A store that knows what an archive knows of calls, runs and files, and lasts for the block."""
-    with tempfile.TemporaryDirectory(prefix="callmood-") as folder, Store(Path(folder, "known.duckdb")) as store:
+    with (
+        tempfile.TemporaryDirectory(prefix="callmood-") as folder,
+        Store(Path(folder, "known.duckdb")) as store,
+    ):
         archive = Archive(root)
         _read_newest(archive, store)
         store.connection.execute(
@@ -309,9 +319,7 @@ def load_archive(root: str, store: Store, *, timezone: str) -> LoadSummary:
             parts.setdefault(part, []).append(call_id)
             superseded.setdefault(part, set()).update(others or ())
     names = {table: archive.names(table) for table in (*TABLES_OF_CALLS, "calls")} if parts else {}
-    by_part = {
-        (table, Path(name).stem): name for table, of_table in names.items() for name in of_table
-    }
+    by_part = {(table, Path(name).stem): name for table, of_table in names.items() for name in of_table}
     for part, call_ids in parts.items():
         wanted = {table: by_part[table, part] for table in names if (table, part) in by_part}
         with archive.at_hand(list(wanted.values())) as places:

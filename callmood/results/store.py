@@ -487,7 +487,9 @@ class Store:
                 self._append("nonspeech", _nonspeech_rows(recording.call_id, analysis.nonspeech))
             derive_call(self._connection, recording.call_id)
 
-    def take_in(self, tables: Mapping[str, str], call_ids: Sequence[str], *, superseded: Iterable[str]) -> None:
+    def take_in(
+        self, tables: Mapping[str, str], call_ids: Sequence[str], *, superseded: Iterable[str]
+    ) -> None:
         """Write calls from Parquet files in one transaction, replacing what was known of them and of those superseded.
 
         `tables`: a file for each table, with further columns that are left out.
@@ -505,7 +507,9 @@ class Store:
                     "read_parquet($file, hive_partitioning = false) WHERE list_contains($ids, call_id)",
                     ids | {"file": file},
                 )
-            self._connection.execute("DELETE FROM linked_agents WHERE call_id NOT IN (SELECT call_id FROM calls)")
+            self._connection.execute(
+                "DELETE FROM linked_agents WHERE call_id NOT IN (SELECT call_id FROM calls)"
+            )
             for call_id in gone["ids"]:
                 derive_call(self._connection, call_id)
 
