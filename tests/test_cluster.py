@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -142,9 +143,12 @@ def test_nobody_at_the_address_is_told(calls: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ray_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a cluster of Ray on 127.0.0.1, of one node and two slots."""
     pytest.importorskip("ray")
+    # A token of this test's own, for the cluster and for the run.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # its sockets' paths must be short
     command = [sys.executable, "-m", "ray.scripts.scripts"]

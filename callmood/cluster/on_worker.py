@@ -37,6 +37,8 @@ class Task:
     version: str = callmood.__version__
     out: Out | None = None
     """Where results are written; None where they are sent back."""
+    isolated: bool = True
+    """Whether a recording is handed to a process of the worker's own, or the worker itself is one that may die."""
 
 
 def carry_out_here(task: Task) -> list[CallResult]:
@@ -50,7 +52,8 @@ def carry_out_here(task: Task) -> list[CallResult]:
     settings = _settings_here(task.settings, task.model_hash, task.version)
     for recording in task.recordings:
         _check_seen(recording)
-    results = [_isolated(recording, settings, task.work) for recording in task.recordings]
+    do = _isolated if task.isolated else _here
+    results = [do(recording, settings, task.work) for recording in task.recordings]
     if task.out is None:
         return results
     from callmood.results.archive import write_part
@@ -83,6 +86,10 @@ def _check_seen(recording: Recording) -> None:
 
 def _worker() -> str:
     return f"the worker on {platform.node()} (PID {os.getpid()})"
+
+
+def _here(recording: Recording, settings: Settings, work: Work) -> CallResult:
+    return work(recording, settings)
 
 
 def _isolated(recording: Recording, settings: Settings, work: Work) -> CallResult:

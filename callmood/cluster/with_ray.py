@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from callmood.cluster import WorkerLostError
@@ -10,13 +11,18 @@ from callmood.cluster.on_worker import Task, carry_out_here
 from callmood.errors import ClusterError, EngineUnavailableError
 from callmood.text import printable
 from callmood.types import CallResult
+from callmood.workers import pool_options
 
 _RETRIES = 1
 """How often Ray does a task again whose worker was lost."""
 
 
 class RayCluster:
-    """See `callmood.cluster.Cluster`; Ray calls a slot a CPU."""
+    """See `callmood.cluster.Cluster`; Ray calls a slot a CPU.
+
+    Ray gives each task a process of its own, in which loky's do not come up; a recording that kills it is tried once
+    more and then quarantined, with those of its part where results are Parquet.
+    """
 
     def __init__(self, address: str) -> None:
         try:
@@ -28,7 +34,13 @@ class RayCluster:
         self._ray: Any = ray
         self._address = address
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level="error",
+                configure_logging=False,
+                runtime_env={"env_vars": pool_options()["env"]},
+            )
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise ClusterError(
                 f"{printable(address)}: no cluster of ray answers there; start one with `ray start --head`, or correct "
@@ -45,7 +57,7 @@ class RayCluster:
 
     def submit(self, task: Task) -> Hashable:
         try:
-            reference = self._carry_out.remote(task)
+            reference = self._carry_out.remote(replace(task, isolated=False))
         except (OSError, RuntimeError, self._ray.exceptions.RayError) as error:
             raise self._lost() from error
         self._running.add(reference)
