@@ -29,7 +29,7 @@ class DaskCluster:
             ) from error
         self._address = address
         # What it has to say of a lost connection is said in our one sentence.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             self._client: Any = Client(address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
