@@ -85,7 +85,7 @@ def main() -> None:
         speakers = None if options.auto else len({turn.speaker for turn in call.reference})
         name = call.engine
         turns, used_s = _timed(engines(name, speakers, call.samples), call.samples)
-        scored = _scored(call, turns)
+        scored = scored_by(call, turns)
         right_s, angry_s = _angry(call, scored)
         words = call.name.split()
         groups = [f"{words[0]} | {name}"]
@@ -265,7 +265,7 @@ def _timed(engine: Diarizer, samples: Floats) -> tuple[tuple[Turn, ...], float]:
     return turns, time.process_time() - began
 
 
-def _scored(call: Call, turns: tuple[Turn, ...]) -> dict[str, Any]:
+def scored_by(call: Call, turns: tuple[Turn, ...]) -> dict[str, Any]:
     """Reference, hypothesis and scored part, as pyannote.metrics takes them."""
     from pyannote.core import Annotation, Segment, Timeline
 

@@ -11,7 +11,8 @@ of the fold that held both of its speakers out, over evaluation noise and rooms.
 AUC: that a call that escalates has a higher `escalation_score` than a quiet one; then against each kind of quiet call.
 An event is right where it overlaps the true stretch; precision is the share of right events, recall that of the
 escalations that are found, the error of the onset that of the first right event. False alarms are the events in quiet
-calls. 95 % intervals from a bootstrap over calls.
+calls. A band (view `trajectories`) is right in a window where it holds what the acted emotions come to, smoothed likewise.
+95 % intervals from a bootstrap over calls.
 
 What the networks find is kept in `--cache`, so that another rule can be measured without hearing the calls again.
 """
@@ -22,7 +23,7 @@ import argparse
 import json
 import pickle
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -34,10 +35,11 @@ from benchmarks.scripted import ANGRY_THROUGHOUT, QUIET, Script, render, scripts
 from callmood.diarize.engine import Diarizer, make_diarizer
 from callmood.diarize.turns import mark_overlap, mixed
 from callmood.diarize.vad import RATE_HZ
+from callmood.emotions import EMOTIONS
 from callmood.metrics import area_under_curve, interval_95
 from callmood.pipeline import Engines, analyze_audio
 from callmood.settings import ESCALATION_THRESHOLD
-from callmood.trajectory import EscalationRule, escalation_scores, find_escalations
+from callmood.trajectory import EscalationRule, affect_of, course_of, escalation_scores, find_escalations
 from callmood.types import Analysis, Audio, CallMetadata, Escalation, Leg, Recording, Turn
 from training.acoustics import read_noises, read_rooms
 from training.augment import Acoustics
@@ -86,6 +88,8 @@ class Outcome:
     script: Script
     score: float
     events: tuple[Escalation, ...]
+    within: Mapping[str, tuple[int, int]]
+    """By dimension: windows whose band holds the truth, and windows."""
 
     @property
     def right(self) -> tuple[Escalation, ...]:
@@ -218,6 +222,7 @@ def outcome(script: Script, analysis: Analysis, rule: EscalationRule) -> Outcome
     agents = {turn.speaker for turn in analysis.turns if turn.role == "agent"}
     scores = escalation_scores(analysis.windows, analysis.turns, rule)
     return Outcome(
+        within=_within(script, analysis),
         script=script,
         score=max((one.score for one in scores if one.speaker not in agents), default=0.0),
         events=tuple(
@@ -226,6 +231,27 @@ def outcome(script: Script, analysis: Analysis, rule: EscalationRule) -> Outcome
             if event.speaker not in agents
         ),
     )
+
+
+def _within(script: Script, analysis: Analysis) -> dict[str, tuple[int, int]]:
+    windows = analysis.windows
+    middle_s = (windows.start_s + windows.end_s) / 2
+    acted = np.zeros(len(middle_s), dtype=int)
+    spoken = np.zeros(len(middle_s), dtype=bool)
+    for utterance in script.utterances:
+        inside = (middle_s >= utterance.start_s) & (middle_s <= utterance.end_s)
+        acted[inside] = EMOTIONS.index(utterance.clips[0].emotion)
+        spoken |= inside
+    found = course_of(windows.affect, windows.turn_index, analysis.turns)
+    truth = course_of(
+        affect_of(np.eye(len(EMOTIONS), dtype=np.float32)[acted]), windows.turn_index, analysis.turns
+    )
+    within = {}
+    for name in ("valence", "arousal", "negativity"):
+        off = np.abs(getattr(found, name) - getattr(truth, name))[spoken]
+        right = off <= 1.96 * getattr(found, f"{name}_se")[spoken]
+        within[name] = (int(right.sum()), len(right))
+    return within
 
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, tuple[float, float, float]]:
@@ -272,6 +298,12 @@ def _point(outcomes: Sequence[Outcome]) -> dict[str, float]:
             [one for one in quiet if one.script.kind != "loud happy"]
         ),
         "events per hour, angry throughout": _per_hour(constant),
+        **{
+            f"{name} within its band": _ratio(
+                sum(one.within[name][0] for one in outcomes), sum(one.within[name][1] for one in outcomes)
+            )
+            for name in ("valence", "arousal", "negativity")
+        },
         "calls": float(len(outcomes)),
         "escalating": float(len(escalating)),
         "quiet hours": sum(one.script.duration_s for one in quiet) / 3600,

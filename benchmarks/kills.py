@@ -177,10 +177,10 @@ def _kill_at(point: Point) -> None:
         os.kill(victims[int(point.at * 1000) % len(victims)], signal.SIGKILL)
 
 
-def children() -> list[int]:
-    """The child processes of this one."""
+def children(pid: int | None = None) -> list[int]:
+    """The child processes of one process, by default of this one."""
     found = []
-    for task in Path("/proc/self/task").iterdir():
+    for task in Path(f"/proc/{pid or 'self'}/task").iterdir():
         found += [int(pid) for pid in (task / "children").read_text().split()]
     return sorted(found)
 

@@ -82,7 +82,8 @@ def make(database: Path, *, calls: int) -> float:
             f"""
             INSERT INTO windows BY NAME
             SELECT *, {valence} AS valence, {arousal} AS arousal, {negativity} AS negativity,
-                   {negativity} AS negativity_smooth
+                   {negativity} AS negativity_smooth, {valence} AS valence_smooth, {arousal} AS arousal_smooth,
+                   0.2 * ({negativity}) AS negativity_se, 0.3 * p_happy AS valence_se, 0.2 * p_angry AS arousal_se
             FROM (
                 SELECT call_id, turn_index, start_s, end_s, {shares}
                 FROM (

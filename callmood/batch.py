@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 import uuid
@@ -29,6 +30,11 @@ from callmood.stopping import Stopping
 from callmood.text import path_text, printable
 from callmood.types import CallMetadata, CallResult, KnownCall, Leg, Recording
 from callmood.workers import results
+
+_WRITE_EVERY_S = 2.0
+"""Results that come within so long after others were written are written together,"""
+_WRITE_AT_ONCE = 32
+"""or as soon as there are so many."""
 
 
 def run_batch(
@@ -218,7 +224,7 @@ def _carry_out(
     progress: Callable[[Progress], None] | None,
     stopping: Stopping,
 ) -> RunSummary:
-    """Analyze what is to be done, each call written as soon as it is there."""
+    """Analyze what is to be done, each call written soon after it is there."""
     started_s = time.monotonic()
     warnings = [*plan.warnings]
     out = None if settings.out is None else Out(root=settings.out, run=run, superseded=plan.replaced)
@@ -243,29 +249,49 @@ def _carry_out(
     failures: list[CallResult] = []
     truncated: list[Truncation] = []
     audio_s, done, came = 0.0, 0, 0
-    for result in results(todo, settings, stopping=stopping, out=out):
-        came += 1
-        if pseudonyms is not None:
-            result = pseudonyms.result(result)
-        if any(looks.changed(leg.path) for leg in result.recording.legs):
-            unsettled.append(result.recording)
-            continue
-        if out is None:
-            result = _written(store, result, run, plan)
-        elif parts is not None:
-            parts.add(result)
+    pending: list[CallResult] = []
+    written_s = -math.inf
+
+    def write_pending() -> None:
+        nonlocal audio_s, done, written_s
+        these = pending.copy()
+        pending.clear()
+        if parts is not None:
+            for result in these:
+                parts.add(result)
+        for result in _written(store, these, run, plan) if out is None else these:
+            done += 1
+            if result.analysis is None:
+                failures.append(result)
+            else:
+                audio_s += result.analysis.duration_s
+                if result.analysis.lost_s > 0:
+                    truncated.append(
+                        Truncation(
+                            recording=result.recording, error=result.error, lost_s=result.analysis.lost_s
+                        )
+                    )
+            if progress:
+                progress(Progress(done=done, total=len(todo), audio_s=audio_s, result=result))
         snapshots.publish_if_due()
-        done += 1
-        if result.analysis is None:
-            failures.append(result)
-        else:
-            audio_s += result.analysis.duration_s
-            if result.analysis.lost_s > 0:
-                truncated.append(
-                    Truncation(recording=result.recording, error=result.error, lost_s=result.analysis.lost_s)
-                )
-        if progress:
-            progress(Progress(done=done, total=len(todo), audio_s=audio_s, result=result))
+        written_s = time.monotonic()
+
+    try:
+        for result in results(todo, settings, stopping=stopping, out=out):
+            if result is not None:
+                came += 1
+                if pseudonyms is not None:
+                    result = pseudonyms.result(result)
+                if any(looks.changed(leg.path) for leg in result.recording.legs):
+                    unsettled.append(result.recording)
+                else:
+                    pending.append(result)
+            due = len(pending) >= _WRITE_AT_ONCE or time.monotonic() - written_s >= _WRITE_EVERY_S
+            if pending and due:
+                write_pending()
+    finally:
+        if pending:
+            write_pending()
     if parts is not None:
         parts.finish()
     if unsettled:
@@ -306,17 +332,20 @@ def _carry_out(
     )
 
 
-def _written(store: Store, result: CallResult, run: Run, plan: Plan) -> CallResult:
-    """What was written of a result: itself or, where the database takes it not, a failure that says so."""
-    supersedes = plan.replaced.get(result.recording.call_id, ())
+def _written(store: Store, results: Sequence[CallResult], run: Run, plan: Plan) -> list[CallResult]:
+    """What was written: the results or, where the database does not take one, a failure that says so."""
     try:
-        store.write(result, run, analyzed_at=datetime.now(UTC), supersedes=supersedes)
+        store.write_all(results, run, analyzed_at=datetime.now(UTC), supersedes=plan.replaced)
+        return list(results)
     except RefusedValueError as error:
         # One call must not keep all others from being analyzed, night after night.
+        if len(results) > 1:
+            return [written for result in results for written in _written(store, [result], run, plan)]
+        (result,) = results
         sentence = f"{result.recording.name}: cannot be stored; {error}"
-        result = CallResult(recording=result.recording, status="failed", error=sentence)
-        store.write(result, run, analyzed_at=datetime.now(UTC), supersedes=supersedes)
-    return result
+        failed = CallResult(recording=result.recording, status="failed", error=sentence)
+        store.write_all([failed], run, analyzed_at=datetime.now(UTC), supersedes=plan.replaced)
+        return [failed]
 
 
 def _and_more(count: int) -> str:

@@ -8,8 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from callmood.decode import decode, decode_file
 from callmood.diarize.engine import Diarizer, engine_for, make_diarizer, turns_and_audio
 from callmood.diarize.told import told_turns
@@ -26,11 +24,9 @@ from callmood.text import printable, truncated
 from callmood.trajectory import (
     EscalationRule,
     affect_of,
+    course_of,
     escalation_scores,
     find_escalations,
-    smooth,
-    speech_per_window,
-    windows_by_speaker,
 )
 from callmood.types import Analysis, Audio, CallResult, Diarization, Recording, Turn, Windows
 
@@ -233,14 +229,12 @@ def _score(cast: Roles, audio: Audio, engines: Engines) -> Scores:
 
 def _trajectory(scores: Scores, turns: tuple[Turn, ...]) -> Windows:
     affect = affect_of(scores.windows)
-    steps_s = speech_per_window(scores.window_turn, turns)
-    smoothed = np.zeros(len(scores.windows), dtype=np.float32)
-    for own in windows_by_speaker(scores.window_turn, turns).values():
-        smoothed[own] = smooth(affect.negativity[own], steps_s[own])
+    course = course_of(affect, scores.window_turn, turns)
     return Windows(
         turn_index=scores.window_turn,
         start_s=scores.window_start_s,
         end_s=scores.window_end_s,
         affect=affect,
-        negativity_smooth=smoothed,
+        negativity_smooth=course.negativity,
+        course=course,
     )

@@ -28,6 +28,10 @@ ESCALATION_THRESHOLD = 4.0
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
+RULES = 2
+"""Grows whenever the same settings and models come to say something else of a recording (how turns are found, what an
+escalation is), so that `--stale` finds what older rules made."""
+
 _RESULT = {"decides_results": True}
 """Metadata of the fields whose change would change what a recording's analysis says."""
 
@@ -277,8 +281,8 @@ class Settings:
         return self.jobs or int(joblib.cpu_count())
 
     def results_hash(self) -> str:
-        """16 hex digits that change with any setting that decides results."""
-        decisive = {
+        """16 hex digits that change with any setting that decides results, and with the rules."""
+        decisive: dict[str, Any] = {"rules": RULES} | {
             option.name: getattr(self, option.name)
             for option in fields(self)
             if option.metadata.get("decides_results")

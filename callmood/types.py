@@ -177,6 +177,18 @@ class Affect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Course:
+    """Affect of n windows smoothed over each speaker's earlier speech, with standard errors; arrays of shape (n,)."""
+
+    valence: Floats
+    arousal: Floats
+    negativity: Floats
+    valence_se: Floats
+    arousal_se: Floats
+    negativity_se: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
 class Windows:
     """Short windows inside turns, ordered by turn and time."""
 
@@ -186,6 +198,8 @@ class Windows:
     affect: Affect
     negativity_smooth: Floats
     """Shape (n,), in [0, 1]; see `callmood.trajectory.smoothing`."""
+    course: Course | None = None
+    """All that is smoothed, with its errors; None where only escalations are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,8 +42,9 @@ def results(
     *,
     stopping: Stopping | None = None,
     out: Out | None = None,
-) -> Iterator[CallResult]:
-    """Results as they come, in no order, from as many worker processes as the settings ask for.
+) -> Iterator[CallResult | None]:
+    """Results as they come, in no order, from as many worker processes as the settings ask for; None now and then,
+    while none comes.
 
     A worker that dies takes the others of its pool along. Those recordings that it may have been working on
     are then analyzed alone, each in a process of its own; one that kills that too is quarantined. What is not
@@ -69,7 +70,7 @@ def results(
 
 def _from_pool(
     waiting: deque[Recording], settings: Settings, *, workers: int, stopping: Stopping
-) -> Generator[CallResult, None, list[Recording]]:
+) -> Generator[CallResult | None, None, list[Recording]]:
     """Results of the recordings taken from `waiting`; returns those that were under way when a worker died."""
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -89,8 +90,10 @@ def _from_pool(
             if not running:
                 break
             done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            if not done and stopping.overdue:
-                break
+            if not done:
+                if stopping.overdue:
+                    break
+                yield None
             for future in done:
                 recording = running.pop(future)
                 try:
@@ -107,7 +110,7 @@ def _from_pool(
 
 def alone(
     recording: Recording, settings: Settings, *, work: Work, stopping: Stopping
-) -> Iterator[CallResult]:
+) -> Iterator[CallResult | None]:
     """The result from a process of its own, whose death becomes the recording's status."""
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -118,6 +121,7 @@ def alone(
         while not wait([future], timeout=_POLL_S).done:
             if stopping.overdue:
                 return
+            yield None
         yield future.result()
     except BrokenProcessPool:
         yield quarantined(recording)

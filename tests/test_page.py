@@ -44,10 +44,26 @@ def test_the_page_shows_summary_agents_escalations_and_failures(database: Path) 
     assert "Recovered 0% 0 of 2 escalations" in text
     assert "Failed 1 calls without a result" in text
     assert "call-2 /calls/call-2.wav: no audio." in text
-    assert "alice 2 0.01 100% 1 of 1 0% 0 of 1 −1.06" in text
+    # Fewer than 5 calls: counts alone.
+    assert "alice 2 0.01 – 1 of 1 – 0 of 1 – – – – – –" in text
     assert "call-1 alice sales – S2 customer 0:21 0:27 0:09 0.75 no" in text
     assert "Flagged, since the negativity of S2 customer rises by 0.75" in text
     assert "0:19–0:30 escalation, S2 customer" in text
+
+
+def test_an_agent_with_few_calls_tops_no_ranking_and_claims_have_intervals(tmp_path: Path) -> None:
+    path = tmp_path / "agents.duckdb"
+    with Store(path) as store:
+        for number in range(6):
+            store.write(make_result(f"m-{number}", agent_id="many"), make_run(), analyzed_at=NOON)
+        store.write(make_result("f-0", agent_id="few"), make_run(), analyzed_at=NOON)
+
+    text = text_of(rendered(path))
+
+    # 6 of 6: Wilson's interval ends at 1 and begins at 6 / (6 + 1.96 squared) = 61 %.
+    assert "many 6 0.05 100% 6 of 6 61% to 100%" in text
+    assert "few 1 0.01 – 1 of 1" in text
+    assert text.index("many 6 0.05") < text.index("few 1 0.01")
 
 
 def test_whose_emotions_were_inferred_is_said(database: Path) -> None:

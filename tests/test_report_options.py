@@ -87,6 +87,31 @@ def test_an_agent_in_depth_is_told_over_the_chosen_calls(run: Run) -> None:
     assert run("--agent", "a", "--queue", "none")[::2] == (0, "no such calls\n")
 
 
+def test_calls_whose_roles_are_not_sure_are_left_out_and_counted(run: Run) -> None:
+    with Store("callmood.duckdb") as store:
+        store.connection.execute(
+            "UPDATE calls SET role_source = 'voice', role_confidence = 0.95 WHERE call_id IN ('call-1', 'call-4')"
+        )
+        store.connection.execute(
+            "UPDATE calls SET role_source = 'heuristic', role_confidence = 0.6 WHERE call_id = 'call-2'"
+        )
+
+    sure = ("--min-role-confidence", "0.9")
+    assert ids(run, *sure) == ["call-1", "call-4"]
+    assert ids(run, *sure, "--conversation") == ["call-1", "call-4"]
+    assert ids(run, *sure, "--escalations") == ["call-1", "call-4"]
+    assert ids(run, "--min-role-confidence", "0.6", "--agent", "a", "--escalations") == ["call-1", "call-2"]
+    (one, *_) = json.loads(run("--agent", "a", *sure, "--json")[1])
+    assert one["calls"] == 1
+    groups = json.loads(run("--agent", "--json", *sure)[1])
+    assert sorted(row["calls"] for row in groups) == [1, 1]
+    said = "left out, whose roles are not known with a confidence of 0.9 or more"
+    assert f"3 calls are {said}" in run(*sure)[2]
+    assert f"2 calls are {said}" in run(*sure, "--queue", "sales")[2] + run("--agent", "a", *sure)[2]
+    assert f"1 call is {said}" in run(*sure, "--since", "2026-03-02", "--queue", "billing")[2]
+    assert run("--min-role-confidence", "2")[0] == 2
+
+
 def test_times_are_days_moments_or_how_long_ago() -> None:
     assert chosen(since="7d", now=NOW).since == datetime(2026, 3, 2, 12, tzinfo=UTC)
     assert chosen(since="12h", now=NOW).since == datetime(2026, 3, 9, 0, tzinfo=UTC)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 from conftest import NOON, make_recording, make_result, make_run
 
@@ -15,7 +16,7 @@ from callmood.errors import DatabaseBusyError, DatabaseError
 from callmood.results import Store, connect
 from callmood.results.document import schema_document
 from callmood.results.schema import MIGRATIONS, migrate
-from callmood.types import CallResult
+from callmood.types import CallResult, Course
 
 
 def one(database: Path, query: str, *values: object) -> tuple:
@@ -63,6 +64,44 @@ def test_a_failed_call_has_unknown_numbers_rather_than_zero(database: Path) -> N
     )
 
     assert row == ("unreadable", None, None, None, None)
+
+
+def test_trajectories_have_a_band_of_two_standard_errors_within_what_there_can_be(tmp_path: Path) -> None:
+    result = make_result("call-1")
+    assert result.analysis is not None
+    windows = result.analysis.windows
+    drawn = np.full(len(windows.start_s), 0.9, dtype=np.float32)
+    error = np.full(len(drawn), 0.1, dtype=np.float32)
+    course = Course(
+        valence=-drawn,
+        arousal=drawn,
+        negativity=drawn,
+        valence_se=error,
+        arousal_se=error,
+        negativity_se=error,
+    )
+    analysis = replace(
+        result.analysis, windows=replace(windows, negativity_smooth=0.1 * drawn, course=course)
+    )
+    path = tmp_path / "course.duckdb"
+    with Store(path) as store:
+        store.write(replace(result, analysis=analysis), make_run(), analyzed_at=NOON)
+        store.write(make_result("before"), make_run(), analyzed_at=NOON)
+
+    with connect(path) as connection:
+        bands = connection.execute(
+            "SELECT DISTINCT dimension, round(smoothed, 3), round(band_low, 3), round(band_high, 3) FROM trajectories "
+            "WHERE call_id = 'call-1' ORDER BY dimension"
+        ).fetchall()
+        unknown = connection.execute(
+            "SELECT count(band_low), count(band_high), count(raw) > 0 FROM trajectories WHERE call_id = 'before'"
+        ).fetchone()
+    assert bands == [
+        ("arousal", pytest.approx(0.9), pytest.approx(0.704), 1.0),
+        ("negativity", pytest.approx(0.09), 0.0, pytest.approx(0.286)),
+        ("valence", pytest.approx(-0.9), -1.0, pytest.approx(-0.704)),
+    ]
+    assert unknown == (0, 0, True)
 
 
 def test_agent_summary_counts_scored_calls_only(database: Path) -> None:

@@ -15,9 +15,12 @@ from callmood.pipeline import Engines, analyze_audio
 from callmood.trajectory import (
     EscalationRule,
     affect_of,
+    course_of,
+    deviations_of,
     escalation_scores,
     find_escalations,
     smooth,
+    smoothed_errors,
     speech_per_window,
     strain_of,
 )
@@ -116,6 +119,84 @@ def test_smoothing_nothing_is_nothing() -> None:
     assert smooth(np.zeros(0, dtype=np.float32), np.zeros(0)).shape == (0,)
 
 
+def test_causal_smoothing_is_the_weighted_mean_so_far() -> None:
+    smoothed = smooth(np.array([1.0, 0.0], dtype=np.float32), np.array([5.0, 5.0]), causal=True)
+
+    # Weights: e^-1 for the window before, 1 for this one.
+    assert smoothed == pytest.approx([1.0, np.exp(-1) / (np.exp(-1) + 1)])
+
+
+def test_deviations_are_those_of_the_emotions_that_are_possible() -> None:
+    # Negativity is 1 or 0 with 1/4 and 3/4: a deviation of the root of 1/4 * 3/4; valence is -0.51 or 0.
+    rows = 0.25 * certain("angry") + 0.75 * certain("neutral")
+
+    deviations = deviations_of(rows)
+
+    assert deviations.negativity == pytest.approx([3**0.5 / 4])
+    assert deviations.valence == pytest.approx([0.51 * 3**0.5 / 4])
+    assert deviations.arousal == pytest.approx([0.59 * 3**0.5 / 4])
+    assert deviations_of(certain("sad")).negativity == pytest.approx([0.0])
+
+
+def test_errors_add_up_in_a_turn_and_by_half_between_turns() -> None:
+    # Windows of one time constant, so that each keeps k = 1/e of what was; two of deviation 0.4 in a turn, one of 0.2 in the
+    # next. The start counts as the mean: 4/15 and 1/15 of the turns' sums, which are 0.8 / 3 and 0.2 / 3.
+    k = np.exp(-1.0)
+    start_squares, start = (0.8 / 3) ** 2 + (0.2 / 3) ** 2, 1.0 / 3
+    one, two = 0.4 * (1 - k), 0.4 * (1 - k) * (1 + k)
+    squares = [
+        0.5 * (k**2 * start_squares + one**2) + 0.5 * (k * start + one) ** 2,
+        0.5 * (k**4 * start_squares + two**2) + 0.5 * (k**2 * start + two) ** 2,
+        0.5 * (k**6 * start_squares + (k * two) ** 2 + (0.2 * (1 - k)) ** 2)
+        + 0.5 * (k**3 * start + k * two + 0.2 * (1 - k)) ** 2,
+    ]
+
+    errors = smoothed_errors(
+        np.array([0.4, 0.4, 0.2], dtype=np.float32), np.full(3, 5.0), np.array([0, 0, 2], dtype=np.int32)
+    )
+
+    assert errors == pytest.approx(np.sqrt(squares), rel=1e-6)
+
+
+def test_causal_errors_begin_at_the_first_window() -> None:
+    # Weights 1 and 1/e, divided by their sum; another turn, so that half of the variance is of sums and half of squares.
+    k = np.exp(-1.0)
+    errors = smoothed_errors(
+        np.array([0.4, 0.2], dtype=np.float32),
+        np.full(2, 5.0),
+        np.array([0, 1], dtype=np.int32),
+        causal=True,
+    )
+
+    second = (0.5 * ((0.4 * k) ** 2 + 0.2**2) + 0.5 * (0.4 * k + 0.2) ** 2) ** 0.5 / (k + 1)
+    assert errors == pytest.approx([0.4, second])
+
+
+def test_the_course_is_each_speakers_own() -> None:
+    turns = (
+        Turn(speaker="S1", channel=0, start_s=0.0, end_s=2.0),
+        Turn(speaker="S2", channel=1, start_s=2.0, end_s=4.0),
+        Turn(speaker="S1", channel=0, start_s=4.0, end_s=6.0),
+    )
+    rows = np.concatenate([certain("happy"), 0.5 * certain("angry") + 0.5 * certain("sad"), certain("happy")])
+
+    course = course_of(affect_of(rows), np.array([0, 1, 2], dtype=np.int32), turns)
+
+    assert course.valence == pytest.approx([0.81, (-0.51 - 0.63) / 2, 0.81])
+    assert course.negativity == pytest.approx([0.0, 0.625, 0.0])
+    # Of one window alone, start and window are its own error with weights of k and 1 - k, by half independent.
+    k = np.exp(-2.0 / 5.0)
+    part = (0.5 * (k**2 + (1 - k) ** 2) + 0.5) ** 0.5
+    assert course.valence_se == pytest.approx([0.0, 0.06 * part, 0.0], abs=1e-6)
+    assert course.negativity_se == pytest.approx([0.0, 0.375 * part, 0.0], abs=1e-6)
+
+
+def test_no_windows_have_no_course() -> None:
+    course = course_of(affect_of(certain()), np.zeros(0, dtype=np.int32), ())
+
+    assert course.arousal.shape == course.arousal_se.shape == (0,)
+
+
 def test_strain_counts_joy_against_an_escalation() -> None:
     each = np.eye(7, dtype=np.float32)
 
@@ -124,27 +205,28 @@ def test_strain_counts_joy_against_an_escalation() -> None:
 
 
 def test_an_escalation_has_onset_peak_end_height_and_slope() -> None:
-    # 40 calm windows (account 40 * 0.5 * 0.3 = 6), 8 angry ones from 20 s on (-0.35 each), then calm again.
-    probabilities = stretches(("neutral", 40), ("angry", 8), ("neutral", 20))
+    # A minute of speech, 8 of its 120 windows angry: half of the mean strain is 0.033. 92 calm windows (account 92 * 0.5 *
+    # 0.333 = 15.3), 8 angry ones from 46 s on (-0.333 each), then calm again.
+    probabilities = stretches(("neutral", 92), ("angry", 8), ("neutral", 20))
 
     (event,) = escalations(probabilities)
 
     assert (event.speaker, event.role) == ("S2", "customer")
-    assert event.onset_s == 20.0
-    # The smoothed negativity is highest at the last angry window, 23.5 to 25.5 s, which is the end; its median is 0.
-    assert event.peak_s == 24.5
-    assert event.end_s == 25.5
+    assert event.onset_s == 46.0
+    # The smoothed negativity is highest at the last angry window, 49.5 to 51.5 s, which is the end; its median is 0.
+    assert event.peak_s == 50.5
+    assert event.end_s == 51.5
     assert event.height == pytest.approx(1 - np.exp(-8 * 0.5 / 5), abs=1e-6)
     assert event.slope == pytest.approx(event.height / 4.5)
     assert event.recovered
 
 
 def test_an_escalation_is_declared_where_the_evidence_reaches_the_threshold() -> None:
-    # Six angry windows are worth 6 * 0.5 s * (1 - 0.3) = 2.1, five 1.75.
-    six, five = (stretches(("neutral", 20), ("angry", count)) for count in (6, 5))
+    # Six angry windows of 120 are worth 6 * 0.5 s * (1 - 0.3 - 0.5 * 0.05) = 2.025; of five, half of the mean is 0.0208.
+    six, five = (stretches(("neutral", 120 - count), ("angry", count)) for count in (6, 5))
 
-    assert evidence(six) == pytest.approx(2.1)
-    assert evidence(five) == pytest.approx(1.75)
+    assert evidence(six) == pytest.approx(2.025)
+    assert evidence(five) == pytest.approx(2.5 * (0.7 - 0.5 * 5 / 120))
     assert (len(escalations(six)), len(escalations(five))) == (1, 0)
 
 
@@ -155,12 +237,12 @@ def test_what_lasts_to_the_end_is_not_recovered() -> None:
 
 
 def test_calm_of_less_than_a_second_of_evidence_is_no_recovery() -> None:
-    # Each calm window gives 0.15 back: seven are 1.05, six 0.9.
-    seven = escalations(stretches(("neutral", 30), ("angry", 8), ("neutral", 7)))
-    six = escalations(stretches(("neutral", 30), ("angry", 8), ("neutral", 6)))
+    # Each calm window gives 0.5 * (0.3 + 0.5 * 8 / 120) = 0.167 back: seven are 1.17, five 0.83.
+    seven = escalations(stretches(("neutral", 105), ("angry", 8), ("neutral", 7)))
+    five = escalations(stretches(("neutral", 107), ("angry", 8), ("neutral", 5)))
 
-    assert [event.recovered for event in (*seven, *six)] == [True, False]
-    assert six[0].end_s is None
+    assert [event.recovered for event in (*seven, *five)] == [True, False]
+    assert five[0].end_s is None
 
 
 def test_constant_anger_is_no_escalation_and_has_negativity() -> None:
@@ -176,17 +258,29 @@ def test_anger_that_was_there_from_the_start_and_ends_is_no_escalation() -> None
 
 
 def test_there_is_no_more_evidence_than_the_calm_before() -> None:
-    # Six calm windows are worth 6 * 0.15; the long anger after them cannot say more.
-    assert evidence(stretches(("neutral", 6), ("angry", 5), ("neutral", 40))) == pytest.approx(0.9)
+    # Six calm windows are worth 6 * 0.5 * (0.3 + 0.5 * 5 / 120); the long anger after them cannot say more.
+    before = 3 * (0.3 + 0.5 * 5 / 120)
+    assert evidence(stretches(("neutral", 6), ("angry", 5), ("neutral", 109))) == pytest.approx(before)
 
 
 def test_a_speaker_whose_usual_strain_is_high_needs_more() -> None:
-    # The median is 0.4, so that half of it, 0.2, is taken off: 10 * 0.5 * (1 - 0.5) against 10 * 0.5 * (1 - 0.3).
+    # The mean is (110 * 0.4 + 10) / 120 = 0.45, so that half of it, 0.225, is taken off; of the calm one, 0.0417.
     usual = 0.4 * certain("angry") + 0.6 * certain("neutral")
-    rows = np.concatenate([np.repeat(usual, 60, axis=0), stretches(("angry", 10))])
+    rows = np.concatenate([np.repeat(usual, 110, axis=0), stretches(("angry", 10))])
 
-    assert evidence(rows) == pytest.approx(2.5, abs=1e-5)
-    assert evidence(stretches(("neutral", 60), ("angry", 10))) == pytest.approx(3.5)
+    assert evidence(rows) == pytest.approx(5 * (1 - 0.525), abs=1e-5)
+    assert evidence(stretches(("neutral", 110), ("angry", 10))) == pytest.approx(5 * (0.7 - 0.5 * 10 / 120))
+
+
+@pytest.mark.parametrize(
+    ("speech_s", "scale"), [(15, 2.0), (60, 1.0), (135, 2 / 3), (150, 0.4**0.5), (600, 0.4**0.5)]
+)
+def test_more_speech_asks_for_more_evidence_up_to_what_was_measured(speech_s: int, scale: float) -> None:
+    rows = stretches(("neutral", 2 * speech_s - 6), ("angry", 6))
+    (score,) = escalation_scores(*spoken(rows), replace(RULE, own_share=0.0))
+
+    # Scaled by the root of 60 s over the speech, which counts as 150 s at the most.
+    assert score.evidence == pytest.approx(scale * 6 * 0.5 * 0.7)
 
 
 @pytest.mark.parametrize("emotion", ["happy", "sad", "surprised"])
@@ -252,12 +346,14 @@ def test_more_anger_in_an_escalation_is_never_less_evidence(data: st.DataObject)
     share = np.array(angry, dtype=np.float32)[:, None]
     rows = share * certain("angry") + (1 - share) * certain("neutral")
     (before,) = escalation_scores(*spoken(rows), RULE)
-    # From the onset on, where the median is not touched: windows that lie above it.
-    events = escalations(rows, replace(RULE, threshold_s=max(before.evidence, 1e-9)))
-    usual = float(np.median(strain_of(rows)))
-    first = int(events[0].onset_s / 0.5) if events else len(rows)
-    above = np.flatnonzero((np.arange(len(rows)) >= first) & (strain_of(rows) > usual + 0.05))
-    more = data.draw(st.sets(st.sampled_from(above.tolist()))) if len(above) else set()
+    # From the onset to where the evidence is largest.
+    events = escalations(rows, replace(RULE, threshold_s=max(before.evidence - 1e-9, 1e-9), recovery_s=0.0))
+    inside = range(0)
+    if events:
+        end_s = events[0].end_s
+        last = len(rows) - 1 if end_s is None else int((end_s - 2.0) / 0.5)
+        inside = range(int(events[0].onset_s / 0.5), last + 1)
+    more = data.draw(st.sets(st.sampled_from(inside))) if inside else set()
     raised = rows.copy()
     raised[list(more)] = certain("angry")
 

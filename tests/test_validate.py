@@ -114,8 +114,9 @@ def one_speaker(
 
 
 def rising(call_id: str, level: float, **options: Any) -> CallResult:
-    """60 windows of calm, then 20 at a level of anger: the evidence is 20 * 0.5 s * (level - 0.3)."""
-    return one_speaker(call_id, [mixed(0.0)] * 60 + [mixed(level)] * 20, **options)
+    """A minute: 100 windows of calm, then 20 at a level of anger. The mean strain is level / 6, so the evidence is
+    20 * 0.5 s * (level - 0.25 - 0.7 * level / 6)."""
+    return one_speaker(call_id, [mixed(0.0)] * 100 + [mixed(level)] * 20, **options)
 
 
 def store(path: Path, *results: CallResult, model_hash: str = "model-1") -> Path:
@@ -380,11 +381,11 @@ def test_evidence_by_hand_leaves_agents_and_short_speech_out(tmp_path: Path, dat
 
     calls = scored(path, "customer", "agent", "short")
 
-    assert calls["customer"].evidence() == pytest.approx(20 * 0.5 * (0.6 - 0.3))
+    assert calls["customer"].evidence() == pytest.approx(20 * 0.5 * (0.6 - 0.25 - 0.7 * 0.1))
     assert (calls["agent"].scored, calls["short"].scored) == (False, True)
     assert (calls["agent"].evidence(), calls["short"].evidence()) == (0.0, 0.0)
-    # Happy for 6 s, then 4 s each neutral, which is the median, and angry: 4 s * (1 - 0.3).
-    assert scored(database, "call-1")["call-1"].evidence() == pytest.approx(2.8)
+    # Happy for 6 s, then 4 s each neutral and angry, so that the mean is -1 / 7: 4 s * (1 - 0.25 + 0.7 / 7), in 14 s.
+    assert scored(database, "call-1")["call-1"].evidence() == pytest.approx(3.4 * (60 / 14) ** 0.5)
 
 
 def test_evidence_with_a_temperature_is_that_of_a_new_analysis(tmp_path: Path) -> None:
@@ -488,7 +489,7 @@ def test_the_temperature_of_a_stretch_of_several_windows_is_applied_before_they_
 def test_the_threshold_lies_between_the_calls_that_escalated_and_the_others(
     tmp_path: Path, validated: Callable[..., Validation]
 ) -> None:
-    # Evidence 5 and 7, both above the present 4.
+    # Evidence 4.567 and 6.333, both above the present 4; 5.45 lies in the middle.
     db = store(
         tmp_path / "a.duckdb",
         *(rising(f"{kind}{i}", level) for kind, level in KINDS.items() for i in range(8)),
@@ -500,7 +501,7 @@ def test_the_threshold_lies_between_the_calls_that_escalated_and_the_others(
     assert found.refit is not None
     assert found.refit.temperature is None
     assert found.refit.threshold_before == 4.0
-    assert found.refit.threshold == pytest.approx(6.0, abs=1e-5)
+    assert found.refit.threshold == pytest.approx(5.45, abs=1e-5)
     assert found.escalation is not None
     assert found.refit.escalation is not None
     assert values(found.escalation.figures)["balanced_accuracy"] == 0.5
@@ -772,8 +773,8 @@ def test_the_command_says_how_to_use_what_was_fitted(run: Run, tmp_path: Path) -
     assert code == 0
     assert "after refit" in table
     assert "fitted on 6 calls (0 labelled stretches); all figures are those of the other 6 calls" in told
-    assert "escalation threshold: 6 (it was 4)" in told
-    assert "callmood analyze PATHS --force --escalation-threshold 6" in told
+    assert "escalation threshold: 5.45 (it was 4)" in told
+    assert "callmood analyze PATHS --force --escalation-threshold 5.45" in told
 
 
 def test_wrong_usage_is_one_sentence_and_exit_2(run: Run, database: Path) -> None:

@@ -11,6 +11,8 @@ import argparse
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ import numpy as np
 from callmood.emotion.network import NetworkConfig, build_network, load_weights, predict_spans
 from callmood.features import FrontEnd
 from callmood.model_files import CONFIG, WEIGHTS
-from training import beside, train
+from training import beside
 from training.conditions import make_condition
 from training.corpora import SHARED, Clip, add_corpus_options, clips_from_options, label_indices
 from training.crossval import Run
@@ -94,10 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.only or VARIATIONS:
         folder = folders[name] = options.out / re.sub(r"[^a-zA-Z-]+", "-", name).strip("-")
         if not (folder / "done").exists():
-            program = beside.main if name == BESIDE else train.main
-            program(
-                [*fixed, "--noise", str(options.noise), "--out", str(folder), *VARIATIONS[name], *passed_on]
-            )
+            # In a process of its own: a training leaves gigabytes of features behind.
+            program = [sys.executable, "-m", "training.beside" if name == BESIDE else "training.train"]
+            of_row = ["--noise", str(options.noise), "--out", str(folder), *VARIATIONS[name], *passed_on]
+            subprocess.run([*program, *fixed, *of_row], check=True)
             (folder / "done").touch()
     result: dict[str, Any] = {name: {} for name in folders}
     for condition in CONDITIONS:

@@ -52,7 +52,7 @@ PROTOCOLS: dict[str, dict[str, str]] = {
     "speakers-savee": _one_corpus("savee", 3),
     "random": {
         "random-three": "--corpus ravdess --corpus tess --corpus savee --hold-out random:0/5 --no-teacher "
-        "--epochs 40 --set batches_per_epoch=70"
+        "--epochs 80 --set batches_per_epoch=70"
     },
     **{f"random-{corpus}": _random_split(corpus) for corpus in CORPORA},
     "leave-one-out": {

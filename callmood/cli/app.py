@@ -311,6 +311,17 @@ def report(
     since: opt.Since = None,
     until: opt.Until = None,
     queue: opt.Queue = None,
+    min_role_confidence: Annotated[
+        float | None,
+        typer.Option(
+            "--min-role-confidence",
+            metavar="X",
+            min=0.0,
+            max=1.0,
+            help="Only calls whose roles are known with this confidence or more, 0 to 1; the others are counted on "
+            "standard error.",
+        ),
+    ] = None,
     min_calls: Annotated[
         int,
         typer.Option(
@@ -347,7 +358,9 @@ def report(
     if min_calls > 1 and not grouped:
         raise UsageError("--min-calls is about groups of calls; add --agent without an ID, or --by.")
     timezone = load_settings({"db": db}).settings.timezone
-    choice = reports.chosen(since=since, until=until, queue=queue, timezone=timezone)
+    choice = reports.chosen(
+        since=since, until=until, queue=queue, min_role_confidence=min_role_confidence, timezone=timezone
+    )
     if html is not None:
         narrowed = grouped or escalations or conversation or agent is not None or choice != reports.ALL_CALLS
         if narrowed or parquet is not None or output is not Format.TABLE:
@@ -358,6 +371,9 @@ def report(
         if agent:
             reports.find_agent(connection, agent)
         one = agent or None
+        if min_role_confidence is not None:
+            left_out = reports.unsure_roles(connection, choice=choice, agent_id=one)
+            say(layouts.unsure_roles(left_out, min_role_confidence))
         note = None
         if escalations:
             found = reports.escalations(connection, agent_id=one, choice=choice, limit=top)

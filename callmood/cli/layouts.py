@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from callmood.cli.output import Field
+from callmood.emotions import EMOTIONS
 from callmood.statistics.measures import MEASURES, Measure
 from callmood.text import clock, who
 
@@ -45,6 +46,17 @@ def _status(record: Record) -> str:
     if record["status"] != "ok":
         return str(record["status"])
     return "truncated" if record["truncated"] else ""
+
+
+def _share_of_speech(record: Record) -> str:
+    return "-" if record["talk_share"] is None else f"{record['talk_share']:.0%}"
+
+
+def _most_of_the_time(record: Record) -> str:
+    """The two emotions with the largest shares of the speaker's time."""
+    shares = {name: record[f"{name}_share"] for name in EMOTIONS if record[f"{name}_share"] is not None}
+    highest = sorted(shares, key=lambda name: -shares[name])[:2]
+    return ", ".join(f"{name} {shares[name]:.0%}" for name in highest) or "-"
 
 
 _CALL_ID = Field(heading="call", show=_column("call_id"))
@@ -218,6 +230,7 @@ ESCALATIONS = [
     Field(heading="length", show=_clock("length_s"), number=True),
     Field(heading="height", show=_number("height", ".2f"), number=True),
     Field(heading="recovered", show=lambda record: "yes" if record["recovered"] else "no"),
+    Field(heading="other party", show=_column("other_party"), optional=True),
 ]
 
 CONVERSATIONS = [
@@ -237,6 +250,13 @@ CONVERSATIONS = [
     Field(heading="tones", show=_clock("tone_s"), number=True),
 ]
 
+
+def unsure_roles(left_out: int, least: float) -> str:
+    """How many calls a report leaves out for their roles."""
+    calls = "1 call is" if left_out == 1 else f"{left_out} calls are"
+    return f"{calls} left out, whose roles are not known with a confidence of {least:g} or more"
+
+
 NO_CALLS = "no calls yet; run `callmood analyze`"
 
 NO_AGENTS = "no call says who its agent was; tell it with `callmood analyze --metadata FILE` or --pattern"
@@ -248,6 +268,19 @@ TURNS = [
     Field(heading="emotion", show=lambda record: record["emotion"] or "-"),
     Field(heading="confidence", show=_number("confidence", ".0%"), number=True),
     Field(heading="negativity", show=_number("negativity", ".2f"), number=True),
+]
+
+SPEAKERS = [
+    Field(heading="who", show=who),
+    Field(heading="speech", show=_share_of_speech, number=True),
+    *(
+        Field(heading=f"mood {part}", show=_number(f"mood_third_{number}", "+.2f"), number=True)
+        for number, part in enumerate(("first third", "middle", "last third"), start=1)
+    ),
+    Field(heading="volatility", show=_number("valence_volatility", ".2f"), number=True),
+    Field(heading="worst", show=_clock("worst_s"), number=True),
+    Field(heading="best", show=_clock("best_s"), number=True),
+    Field(heading="most of the time", show=_most_of_the_time),
 ]
 
 MOMENTS = [

@@ -21,6 +21,7 @@ from callmood.report import (
     Table,
     calls,
     find_groups,
+    speaker_moods,
     speakers,
     trajectory,
     trajectory_peaks,
@@ -49,6 +50,7 @@ def show_call(connection: Connection, call_id: str, output: Format) -> None:
             {
                 "call_summary": summary,
                 "speaker_summary": list(speakers(connection, call_id).records()),
+                "speaker_mood": list(speaker_moods(connection, call_id).records()),
                 "turns": spoken,
                 "trajectory": list(trajectory(connection, call_id).records()),
                 "escalations": events,
@@ -61,6 +63,8 @@ def show_call(connection: Connection, call_id: str, output: Format) -> None:
     emit(["\n"])
     write_record(summary, layouts.CALL)
     if spoken:
+        emit(["\nSpeakers\n"])
+        write_table(list(speaker_moods(connection, call_id).records()), layouts.SPEAKERS)
         emit(["\nTurns\n"])
         write_table(spoken, layouts.TURNS)
         emit(_trajectory_lines(connection, summary))

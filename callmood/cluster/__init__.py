@@ -89,8 +89,8 @@ def connect(settings: Settings) -> Cluster:
 
 def cluster_results(
     waiting: Sequence[Recording], settings: Settings, *, work: Work, stopping: Stopping, out: Out | None
-) -> Iterator[CallResult]:
-    """Results as they come, in no order; what is not begun when `stopping` is due, or not finished when it is
+) -> Iterator[CallResult | None]:
+    """Results as they come, in no order, and None while none comes; what is not begun when `stopping` is due, or not finished when it is
     overdue, has none. With `out` workers write them there, in parts, and what comes has no turns."""
     if not waiting:
         return
@@ -119,7 +119,7 @@ def _portions(waiting: Sequence[Recording], *, slots: int, parts: bool) -> Itera
         yield from (of_date[start : start + size] for start in range(0, len(of_date), size))
 
 
-def carry_out(tasks: deque[Task], cluster: Cluster, *, stopping: Stopping) -> Iterator[CallResult]:
+def carry_out(tasks: deque[Task], cluster: Cluster, *, stopping: Stopping) -> Iterator[CallResult | None]:
     """The results of tasks, a bounded number of which are on their way at any time."""
     running: dict[Hashable, Task] = {}
     slots = 0
@@ -139,10 +139,13 @@ def carry_out(tasks: deque[Task], cluster: Cluster, *, stopping: Stopping) -> It
             running[submitted] = tasks.popleft()
         if not running:
             time.sleep(_POLL_S)
+            yield None
             continue
         ended = cluster.finished(wait_s=_POLL_S)
-        if not ended and stopping.overdue:
-            return
+        if not ended:
+            if stopping.overdue:
+                return
+            yield None
         for submitted in ended:
             task = running.pop(submitted)
             try:

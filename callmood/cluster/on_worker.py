@@ -105,7 +105,8 @@ def _isolated(recording: Recording, settings: Settings, work: Work) -> CallResul
     except BrokenProcessPool:
         _own.process.shutdown(kill_workers=True)
         del _own.process
-        (result,) = alone(recording, settings, work=work, stopping=Stopping())
+        found = alone(recording, settings, work=work, stopping=Stopping())
+        result = next(result for result in found if result is not None)
     return result
 
 

@@ -158,7 +158,9 @@ def frame_moments(rows: Floats, *, rate_hz: int) -> NDArray[np.float64]:
     length = min(int(_FRAME_S * rate_hz), rows.shape[1]) // group
     frames = rows.shape[1] // (length * group)
     grouped = rows[:, : frames * length * group].reshape(2, frames, length, group)
-    left, right = (x - x.mean(axis=-1, keepdims=True) for x in grouped.mean(axis=-1, dtype=np.float64))
+    # Sums of slices: over an axis this short, numpy's mean takes ten times as long.
+    low = sum(grouped[..., place].astype(np.float64) for place in range(group)) / group
+    left, right = (x - x.mean(axis=-1, keepdims=True) for x in low)
     return np.stack([(left**2).sum(1), (right**2).sum(1), (left * right).sum(1)], axis=1)
 
 

@@ -22,7 +22,7 @@ from callmood.diarize.turns import (
     mark_overlap,
     require_telephone_rate,
 )
-from callmood.diarize.vad import RATE_HZ, speech_probability, speech_regions
+from callmood.diarize.vad import RATE_HZ, speech_in_calls
 from callmood.diarize.voice import VoiceModel, lengths, levelled, unit
 from callmood.features import Spread
 from callmood.types import Audio, Floats, Turn
@@ -61,7 +61,7 @@ Floats64 = NDArray[np.float64]
 class BuiltinDiarizer:
     """Speakers of a one-channel call by their voices."""
 
-    name = "builtin 2"
+    name = "builtin 3"
     by_channel = False
 
     def __init__(
@@ -79,7 +79,7 @@ class BuiltinDiarizer:
         """Turns ordered by start; all by one speaker where there is too little speech to tell."""
         require_telephone_rate(audio, RATE_HZ)
         samples = audio.samples[0]
-        regions = speech_regions(speech_probability(samples), duration_s=audio.duration_s)
+        (regions,) = speech_in_calls([samples])
         if not len(regions):
             return ()
         stretches = _stretches(regions)
@@ -213,18 +213,23 @@ def cluster(windows: Floats, k: int) -> Floats:
 
 
 def viterbi(log_p: Floats, switch_cost: float) -> Ints:
-    """The best path through states whose change costs `switch_cost`: shape (n, k) to (n,)."""
-    best = log_p[0].astype(np.float64)
-    came_from = np.zeros(log_p.shape, dtype=np.int64)
-    for step in range(1, len(log_p)):
-        leader = int(best.argmax())
-        stay = best >= best[leader] - switch_cost
-        came_from[step] = np.where(stay, np.arange(len(best)), leader)
-        best = np.where(stay, best, best[leader] - switch_cost) + log_p[step]
-    path = np.empty(len(log_p), dtype=np.int64)
-    path[-1] = best.argmax()
-    for step in range(len(log_p) - 1, 0, -1):
-        path[step - 1] = came_from[step, path[step]]
+    """The best path through at most 256 states whose change costs `switch_cost`: shape (n, k) to (n,)."""
+    steps, states = log_p.shape
+    # Plain numbers: for a few states, arrays cost ten times as much.
+    best: list[float] = log_p[0].tolist()
+    came_from = bytearray(range(states)) * steps
+    for step in range(1, steps):
+        switched = max(best) - switch_cost
+        leader = best.index(max(best))
+        for state, gain in enumerate(log_p[step].tolist()):
+            if best[state] < switched:
+                came_from[step * states + state] = leader
+            best[state] = max(best[state], switched) + gain
+    path = np.empty(steps, dtype=np.int64)
+    state = best.index(max(best))
+    for step in range(steps - 1, -1, -1):
+        path[step] = state
+        state = came_from[step * states + state]
     return path
 
 

@@ -12,7 +12,7 @@ from callmood.diarize.turns import (
     mark_overlap,
     require_telephone_rate,
 )
-from callmood.diarize.vad import RATE_HZ, STEP, STEP_S, speech_probabilities, speech_regions
+from callmood.diarize.vad import RATE_HZ, STEP_S, level_db, speech_in_calls
 from callmood.errors import RecordingError
 from callmood.types import Audio, Floats, Turn
 
@@ -24,14 +24,12 @@ ECHO_DELAY_S = 0.25
 """... at most this much later (a telephone line's round trip)."""
 _CONTEXT_S = 0.3
 """Taken on either side of a region, so that a short one has enough levels to correlate."""
-_FLOOR = 1e-8
-"""Mean square (-80 dBFS) below which level is line noise."""
 
 
 class ChannelsDiarizer:
     """Voice activity per channel; the left one is S1, the right one S2."""
 
-    name = "channels 1"
+    name = "channels 2"
     by_channel = True
 
     def __call__(self, audio: Audio) -> tuple[Turn, ...]:
@@ -47,8 +45,7 @@ class ChannelsDiarizer:
             )
         levels = [level_db(channel) for channel in audio.samples]
         turns = []
-        for channel, probability in enumerate(speech_probabilities(list(audio.samples))):
-            regions = speech_regions(probability, duration_s=audio.duration_s)
+        for channel, regions in enumerate(speech_in_calls(list(audio.samples))):
             own = np.array(
                 [not is_echo(region, levels[channel], levels[1 - channel]) for region in regions], dtype=bool
             )
@@ -59,14 +56,6 @@ class ChannelsDiarizer:
                     )
                 )
         return mark_overlap(turns)
-
-
-def level_db(samples: Floats) -> Floats:
-    """Level of each 32 ms of one channel in dBFS, floored at -80: shape (n,) to (n // 256,)."""
-    steps = samples[: len(samples) // STEP * STEP].reshape(-1, STEP)
-    power = np.einsum("ij,ij->i", steps, steps) / STEP
-    level: Floats = (10.0 * np.log10(np.maximum(power, _FLOOR))).astype(np.float32)
-    return level
 
 
 def is_echo(region: Regions, level: Floats, other: Floats) -> bool:
@@ -80,10 +69,12 @@ def is_echo(region: Regions, level: Floats, other: Floats) -> bool:
     for delay in range(int(ECHO_DELAY_S / STEP_S) + 1):
         voice = other[max(0, first - delay) : last - delay]
         late = copy[len(copy) - len(voice) :]
-        if len(voice) < 3 or voice.std() == 0 or late.std() == 0:
+        if len(voice) < 3:
             continue
         # Power, not dB, averages to the level of the voice: pauses must not count.
         below_db = 10.0 * np.log10(np.mean(10 ** (voice / 10)) / np.mean(10 ** (late / 10)))
-        if below_db >= ECHO_DB and np.corrcoef(late, voice)[0, 1] >= ECHO_CORRELATION:
+        if below_db < ECHO_DB or voice.std() == 0 or late.std() == 0:
+            continue
+        if np.corrcoef(late, voice)[0, 1] >= ECHO_CORRELATION:
             return True
     return False

@@ -24,6 +24,10 @@ STRIDE = 4
 """MFCC frames per step of the trunk's output."""
 _BATCH_FRAMES = 24_000
 """MFCC frames, padding included, that run through the network at a time (five minutes of speech)."""
+_MAX_STRETCHED = 1.5
+"""How many times as long as the shortest the longest stretch of a batch may be,"""
+_LEAST_FRAMES = 1000
+"""unless the batch would hold less than this: each run has its own cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,14 +162,18 @@ def predict_spans(
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices grouped by similar length, each group within `_BATCH_FRAMES` once padded."""
+    """Indices grouped by similar length, each group within `_BATCH_FRAMES` once padded, and little of it padding."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        # Sorted by length, so the newest member sets what the whole group is padded to.
-        if groups and (len(groups[-1]) + 1) * lengths[index] <= _BATCH_FRAMES:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
+        if groups:
+            # Sorted by length, so the newest member sets what the whole group is padded to.
+            group, length = groups[-1], lengths[index]
+            padded = len(group) * lengths[group[-1]]
+            similar = length <= _MAX_STRETCHED * lengths[group[0]] or padded < _LEAST_FRAMES
+            if similar and (len(group) + 1) * length <= _BATCH_FRAMES:
+                group.append(index)
+                continue
+        groups.append([index])
     return groups
 
 

@@ -9,12 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
-from callmood.diarize.channels import is_echo, level_db
-from callmood.diarize.vad import STEP, STEP_S
+from callmood.diarize import silero
+from callmood.diarize.channels import is_echo
+from callmood.diarize.vad import STEP, STEP_S, level_db
 from callmood.emotion.score import HOP_S, ProbabilityModel
 from callmood.emotions import EMOTIONS
 from callmood.features import FrontEnd
-from callmood.live import silero
 from callmood.live.hearing import ChannelEar, ChannelHeard, TurnOver
 from callmood.live.mood import EscalationWatch, RunningSmoother, State
 from callmood.live.norm import RunningNorm, TypicalSpeech
@@ -306,7 +306,7 @@ class Engine:
             for stream, (hop, last) in zip(streams, taken, strict=True)
             for channel, samples in zip(stream.channels, hop, strict=True)
         ]
-        found = silero.step(
+        found = silero.listen(
             [channel.listening for channel, _, _ in parts],
             [channel.steps(samples, last=last) for channel, samples, last in parts],
         )
@@ -362,7 +362,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run the networks once on sounds of several sizes, which they take seconds to prepare for."""
-        silero.step([silero.Listening()], [np.full(STEP, 1e-3, dtype=np.float32)])
+        silero.listen([silero.Listening()], [np.full(STEP, 1e-3, dtype=np.float32)])
         for rows, frames in ((1, 80), (2, 280), (3, 440), (5, 1000)):
             noise = [np.zeros((frames, 2 * self.front_end.n_mfcc), dtype=np.float32)] * rows
             self._model.probabilities(noise, [np.array([[0, frames]] * 2, dtype=np.int64)] * rows)

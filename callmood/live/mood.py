@@ -73,8 +73,9 @@ class _Rise:
 class EscalationWatch:
     """The account of calm of `callmood.trajectory.escalation`, on what was heard so far.
 
-    A speaker's usual strain and usual negativity are the medians of the windows before. A level that stays therefore
-    becomes the usual one, in as much time as the speech before it took.
+    A speaker's usual strain is the mean of the speech before, the usual negativity the median of the windows before. A
+    level that stays therefore becomes the usual one, in as much time as the speech before it took. Evidence is summed as it
+    is, whatever the length of the speech.
     """
 
     def __init__(self, rule: EscalationRule, *, speaker: str, role: Role | None) -> None:
@@ -82,7 +83,8 @@ class EscalationWatch:
         self._speaker = speaker
         self._role = role
         self._speech_s = 0.0
-        self._strains: list[float] = []
+        self._strain_s = 0.0
+        """Strain times seconds of speech so far."""
         self._negativities: list[float] = []
         self._account = 0.0
         self._highest = 0.0
@@ -119,9 +121,10 @@ class EscalationWatch:
 
     def step(self, strain: float, negativity: float, *, start_s: float, end_s: float, step_s: float) -> None:
         """Take the next window, from `start_s` to `end_s`: its strain and its smoothed negativity."""
-        usual_strain, usual = _median(self._strains), _median(self._negativities)
-        insort(self._strains, strain)
+        usual_strain = self._strain_s / self._speech_s if self._speech_s else 0.0
+        usual = _median(self._negativities)
         insort(self._negativities, negativity)
+        self._strain_s += strain * step_s
         self._speech_s += step_s
         excess = (strain - self._rule.level - self._rule.own_share * usual_strain) * step_s
         self._account = max(0.0, self._account - excess)

@@ -13,7 +13,7 @@ from callmood.emotion.score import HOP_S
 from callmood.emotions import EMOTIONS
 from callmood.live.engine import ENGINE, Engine, Hop, HopHeard, ScoredTurn, ScoredWindow, Stream
 from callmood.live.wire import StreamFormat
-from callmood.trajectory import affect_of
+from callmood.trajectory import affect_of, course_of
 from callmood.trajectory.escalation import other_party
 from callmood.types import Affect, Analysis, Audio, Escalation, Role, Turn, Windows
 
@@ -107,10 +107,13 @@ def _joined(affects: list[Affect]) -> Affect:
 
 def _windows(owns: list[_Own]) -> Windows:
     each = [(index, window) for index, own in enumerate(owns) for window in own.windows]
+    window_turn = np.array([index for index, _ in each], dtype=np.int32)
+    affect = _joined([window.affect for _, window in each])
     return Windows(
-        turn_index=np.array([index for index, _ in each], dtype=np.int32),
+        turn_index=window_turn,
         start_s=np.array([window.start_s for _, window in each], dtype=np.float64),
         end_s=np.array([window.end_s for _, window in each], dtype=np.float64),
-        affect=_joined([window.affect for _, window in each]),
+        affect=affect,
         negativity_smooth=np.array([window.negativity_smooth for _, window in each], dtype=np.float32),
+        course=course_of(affect, window_turn, [own.turn for own in owns], causal=True),
     )

@@ -12,10 +12,12 @@ from callmood.report.queries import (
     find_call,
     moments,
     run_sql,
+    speaker_moods,
     speakers,
     trajectory,
     trajectory_peaks,
     turns,
+    unsure_roles,
 )
 
 __all__ = [
@@ -33,9 +35,11 @@ __all__ = [
     "find_groups",
     "moments",
     "run_sql",
+    "speaker_moods",
     "speakers",
     "trajectory",
     "trajectory_peaks",
     "turns",
+    "unsure_roles",
     "weeks_of_agent",
 ]

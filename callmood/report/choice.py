@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,17 +15,20 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Calls by when they began and by queue; None chooses all. A call whose beginning is not known lies in no time."""
+    """Calls by when they began, by queue and by how sure their roles are; None chooses all. A call whose beginning is not
+    known lies in no time, and one whose roles are not known has no confidence in them."""
 
     since: datetime | None = None
     """Aware; calls that began then are chosen,"""
     until: datetime | None = None
     """calls that began then are not."""
     queue: str | None = None
+    min_role_confidence: float | None = None
+    """Least confidence in the roles, 0 to 1."""
 
     def arguments(self) -> dict[str, Any]:
         """The values that `CHOSEN` binds."""
-        return {"since": self.since, "until": self.until, "queue": self.queue}
+        return asdict(self)
 
 
 ALL_CALLS = Choice()
@@ -33,8 +36,9 @@ ALL_CALLS = Choice()
 CHOSEN = """
     ($since::TIMESTAMPTZ IS NULL OR started_at >= $since) AND ($until::TIMESTAMPTZ IS NULL OR started_at < $until)
     AND ($queue::VARCHAR IS NULL OR queue = $queue)
+    AND ($min_role_confidence::DOUBLE IS NULL OR role_confidence >= $min_role_confidence)
 """
-"""SQL: whether a row with `started_at` and `queue` is of a chosen call."""
+"""SQL: whether a row with `started_at`, `queue` and `role_confidence` is of a chosen call."""
 
 
 def chosen(
@@ -42,6 +46,7 @@ def chosen(
     since: str | None = None,
     until: str | None = None,
     queue: str | None = None,
+    min_role_confidence: float | None = None,
     timezone: str = "UTC",
     now: datetime | None = None,
 ) -> Choice:
@@ -60,6 +65,7 @@ def chosen(
         since=_moment("--since", since, now=now, timezone=timezone, whole_day=False),
         until=_moment("--until", until, now=now, timezone=timezone, whole_day=True),
         queue=queue,
+        min_role_confidence=min_role_confidence,
     )
     if choice.since and choice.until and choice.since >= choice.until:
         raise UsageError(f"--since {since} is not before --until {until}; give an earlier one.")

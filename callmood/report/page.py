@@ -12,11 +12,13 @@ from typing import Any
 
 from callmood.files import cannot_write, replace_file
 from callmood.report import queries
+from callmood.report.groups import find_groups
 from callmood.report.in_depth import CallInDepth, in_depth
 from callmood.report.plot import LEFT, RIGHT, TOP, WIDTH, Plot, plot
 from callmood.report.why import why
 from callmood.results.notes import COLUMNS
 from callmood.results.schema import Connection
+from callmood.statistics.measures import MEASURES
 from callmood.text import clock, printable, who
 
 CALLS_SHOWN = 50
@@ -78,6 +80,17 @@ def _minute(value: datetime | None) -> str:
     return "–" if value is None else value.strftime("%Y-%m-%d %H:%M")
 
 
+def _moment(value: float | None) -> str:
+    return "–" if value is None else clock(value)
+
+
+def _beyond_noise(record: Record, measure: str) -> str:
+    """An arrow where the agent differs from the team by more than noise."""
+    if record[f"{measure}_within_noise"] is not False:
+        return ""
+    return " ↑" if record[f"{measure}_difference"] > 0 else " ↓"
+
+
 AGENTS = (
     Column(name="agent_id", heading="Agent", show=_plain, number=False),
     Column(name="calls", heading="Calls", show=_count),
@@ -86,18 +99,30 @@ AGENTS = (
         name="escalation_rate",
         heading="Calls escalated",
         show=_share,
-        beside=lambda record: f"{record['calls_escalated']} of {record['calls_scored']}",
+        beside=lambda record: (
+            f"{record['calls_escalated']} of {record['calls_scored']}{_beyond_noise(record, 'escalation_rate')}"
+        ),
         bar=True,
     ),
     Column(
         name="recovery_rate",
         heading="Recovered",
         show=_share,
-        beside=lambda record: f"{record['escalations_recovered'] or 0} of {record['escalations'] or 0}",
+        beside=lambda record: (
+            f"{record['escalations_recovered']} of {record['escalations']}{_beyond_noise(record, 'recovery_rate')}"
+        ),
     ),
-    Column(name="mood_change_mean", heading="Mood change", show=_signed),
-    Column(name="negativity_mean", heading="Negativity", show=_two),
+    Column(
+        name="mood_change_mean",
+        heading="Mood change",
+        show=_signed,
+        beside=lambda record: _beyond_noise(record, "mood_change_mean"),
+    ),
+    Column(name="escalation_rate_shrunk", heading="Escalated, shrunk", show=_share),
+    Column(name="recovery_s_mean", heading="Time to recovery", show=_moment),
     Column(name="talk_share_mean", heading="Talk share", show=_share),
+    Column(name="interruptions_per_hour", heading="Interruptions per hour", show=_form(".1f")),
+    Column(name="silence_share", heading="Silence", show=_share),
 )
 
 ESCALATIONS = (
@@ -112,6 +137,17 @@ ESCALATIONS = (
     Column(name="height", heading="Height", show=_two, bar=True),
     Column(name="recovered", heading="Recovered", show=lambda value: "yes" if value else "no", number=False),
 )
+
+
+_GROUP_COLUMNS = {
+    "escalation_rate_shrunk": f"Of the escalation rate: {COLUMNS['shrunk']}",
+    **{
+        measure.name: f"{measure.title.capitalize()}: sum of {measure.numerator_name} over sum of "
+        f"{measure.denominator_name} (docs/agents.md)."
+        for measure in MEASURES
+    },
+}
+"""What columns of groups mean."""
 
 
 def _explained() -> list[str]:
@@ -173,7 +209,8 @@ def render_page(connection: Connection, *, database: str, made_at: datetime, top
     templates.globals |= {"left": LEFT, "right": WIDTH - RIGHT, "top": TOP, "width": WIDTH}
     style, script = (_source(templates, name) for name in ("page.css", "page.js"))
     (overview,) = queries.overview(connection).records()
-    agents = list(queries.agents(connection, limit=AGENTS_SHOWN).records())
+    # The time zone decides on groups by hour, day and week alone.
+    groups = find_groups(connection, "agent", timezone="UTC", limit=AGENTS_SHOWN)
     ranked = [record["call_id"] for record in queries.calls(connection, limit=top).records()]
     cards = [
         Card(call=call, why=why(call), plot=plot(call))
@@ -193,12 +230,12 @@ def render_page(connection: Connection, *, database: str, made_at: datetime, top
         provenance=list(queries.provenance(connection).records()),
         failures=list(queries.calls_without_result(connection, limit=FAILURES_SHOWN).records()),
         agent_columns=AGENTS,
-        agents=agents,
+        agents=list(groups.table().records()),
         escalation_columns=ESCALATIONS,
         escalations=list(queries.highest_escalations(connection, limit=ESCALATIONS_SHOWN).records()),
         cards=cards,
         card_of={card.call.call_id: number for number, card in enumerate(cards, start=1)},
-        glossary={name: COLUMNS[name] for name in _explained()},
+        glossary={name: (COLUMNS | _GROUP_COLUMNS)[name] for name in _explained()},
     )
 
 

@@ -72,6 +72,15 @@ def _draw(call: CallInDepth, chart: Any, lanes: Any) -> None:
         chart.plot(t_s, values, color=colour, linewidth=0.7, alpha=0.5)
         for turn in sorted({point["turn_index"] for point in own}):
             stretch = [point for point in own if point["turn_index"] == turn]
+            banded = [point for point in stretch if point["negativity_low"] is not None]
+            chart.fill_between(
+                [p["t_s"] for p in banded],
+                [p["negativity_low"] for p in banded],
+                [p["negativity_high"] for p in banded],
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
             chart.plot(
                 [p["t_s"] for p in stretch],
                 [p["negativity_smooth"] for p in stretch],
@@ -111,7 +120,7 @@ def _draw(call: CallInDepth, chart: Any, lanes: Any) -> None:
                 markerfacecolor="white",
                 markeredgecolor=_ESCALATION,
             )
-    chart.set(ylim=(0, 1), ylabel="negativity, smoothed", title=printable(f"Call {call.call_id}"))
+    chart.set(ylim=(0, 1), ylabel="negativity, smoothed, ± 95 %", title=printable(f"Call {call.call_id}"))
     chart.grid(axis="y", linewidth=0.5, alpha=0.5)
     lanes.set_yticks(range(len(speakers)), [printable(who({"speaker": s, "role": r})) for s, r in speakers])
     lanes.set_xticks(ticks_s(duration_s), [clock(t_s) for t_s in ticks_s(duration_s)])

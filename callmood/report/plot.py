@@ -43,6 +43,8 @@ class Track:
     """`agent`, `customer`, or `other1` to `other4` where the role is not known."""
     line: str
     """SVG path, a stretch for each turn; empty where nothing was scored."""
+    band: str
+    """SVG path of the band of 95 % about the line, a shape for each turn; empty where its width is not known."""
     thread: str
     """SVG path that joins the turns."""
     lane_y: float
@@ -96,6 +98,10 @@ def plot(call: CallInDepth) -> Plot | None:
                 style=role or f"other{next(others) % _UNKNOWN_STYLES + 1}",
                 line="".join(
                     _path([(px, py) for _, px, py in turn]) for _, turn in groupby(at, key=lambda p: p[0])
+                ),
+                band="".join(
+                    _band([(x(p["t_s"]), _y(p["negativity_low"]), _y(p["negativity_high"])) for p in turn])
+                    for turn in _banded(own)
                 ),
                 thread=_path([(px, py) for _, px, py in at]),
                 lane_y=TOP + CHART + 8 + index * LANE,
@@ -161,6 +167,21 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     if not rest:
         return f"M{x - 2:.1f} {y:.1f}h4"
     return f"M{x:.1f} {y:.1f}" + "".join(f"L{px:.1f} {py:.1f}" for px, py in rest)
+
+
+def _banded(points: Sequence[Record]) -> list[list[Record]]:
+    """The points of each turn, of those whose band is known."""
+    known = [point for point in points if point["negativity_low"] is not None]
+    return [list(turn) for _, turn in groupby(known, key=lambda point: point["turn_index"])]
+
+
+def _band(points: Sequence[tuple[float, float, float]]) -> str:
+    """Along the low ends and back along the high ones; about a single point as wide as its stroke."""
+    if len(points) == 1:
+        ((x, low, high),) = points
+        points = [(x - 2, low, high), (x + 2, low, high)]
+    there = [(x, low) for x, low, _ in points]
+    return _path([*there, *((x, high) for x, _, high in reversed(points))]) + "Z"
 
 
 def _turn_label(turn: Record) -> str:

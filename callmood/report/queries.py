@@ -52,6 +52,21 @@ def calls(
     )
 
 
+def unsure_roles(connection: Connection, *, choice: Choice, agent_id: str | None = None) -> int:
+    """Number of calls, of one agent or of all, that only the confidence in their roles keeps out of a choice."""
+    arguments = choice.arguments() | {"agent_id": agent_id, "least": choice.min_role_confidence}
+    ((left_out,),) = _select(
+        connection,
+        f"""
+        SELECT count(*) FROM calls
+        WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND {CHOSEN}
+          AND NOT coalesce(role_confidence >= $least, $least IS NULL)
+        """,  # noqa: S608 - constants of this package
+        **arguments | {"min_role_confidence": None},
+    ).rows
+    return int(left_out)
+
+
 def agents(connection: Connection, *, limit: int | None = None) -> Table:
     """`agent_summary`, the highest share of escalated calls first."""
     return _select(
@@ -110,6 +125,18 @@ def speakers(connection: Connection, call_id: str) -> Table:
     """`speaker_summary` of one call."""
     return _select(
         connection, "SELECT * FROM speaker_summary WHERE call_id = $call_id ORDER BY speaker", call_id=call_id
+    )
+
+
+def speaker_moods(connection: Connection, call_id: str) -> Table:
+    """`speaker_mood` of one call, with the talk share of `speaker_summary`."""
+    return _select(
+        connection,
+        """
+        SELECT m.*, s.talk_share FROM speaker_mood AS m JOIN speaker_summary AS s USING (call_id, speaker)
+        WHERE call_id = $call_id ORDER BY speaker
+        """,
+        call_id=call_id,
     )
 
 
@@ -262,13 +289,15 @@ def points(connection: Connection, call_ids: Sequence[str], *, parts: int) -> Ta
     """Of each turn of some calls, the row of `trajectory` with the highest `negativity_smooth` in each of
     `parts` equal parts of the call; by call, speaker and time.
 
-    Columns: call_id, speaker, role, turn_index, t_s, negativity_smooth.
+    Columns: call_id, speaker, role, turn_index, t_s, negativity_smooth, negativity_low, negativity_high.
     """
     return _of_calls(
         connection,
         """
         SELECT call_id, t.speaker, t.role, t.turn_index, arg_max(t.t_s, t.negativity_smooth) AS t_s,
-               max(t.negativity_smooth) AS negativity_smooth
+               max(t.negativity_smooth) AS negativity_smooth,
+               arg_max(t.negativity_low, t.negativity_smooth) AS negativity_low,
+               arg_max(t.negativity_high, t.negativity_smooth) AS negativity_high
         FROM trajectory AS t JOIN calls AS c USING (call_id)
         WHERE {these}
         GROUP BY call_id, t.speaker, t.role, t.turn_index, floor(t.t_s / c.duration_s * $parts)

@@ -6,7 +6,8 @@ calls whenever the schema changes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from callmood.results.views import conversation, mood
 
@@ -27,12 +28,32 @@ def derive_all(connection: Connection) -> None:
 
 def derive_call(connection: Connection, call_id: str) -> None:
     """Bring the rows of one call up to date, after anything was written about it; none where it is gone."""
-    # The queries name their tables without a schema, so here they read this one call of each.
-    one_call = ", ".join(
-        f"{name} AS (SELECT * FROM main.{name} WHERE call_id = $call_id)" for name in _SOURCES
-    )
-    for table, query in DERIVED.items():
-        connection.execute(f"DELETE FROM {table} WHERE call_id = $call_id", {"call_id": call_id})
+    forget_derived(connection, [call_id])
+    given = {"call_ids": [call_id]}
+    of_call = {
+        name: f"SELECT * FROM main.{name} WHERE list_contains($call_ids, call_id)" for name in _SOURCES
+    }
+    _insert(connection, of_call, given)
+
+
+def derive_new(connection: Connection, call_ids: Sequence[str], *, rows: Mapping[str, str]) -> None:
+    """Add the rows of calls that were just written, without reading all others: `rows` names, for each of `turns`,
+    `windows` and `nonspeech`, a table of theirs alone."""
+    of_calls = {name: f"SELECT * FROM {table}" for name, table in rows.items()}
+    of_calls["calls"] = "SELECT * FROM main.calls WHERE list_contains($call_ids, call_id)"
+    _insert(connection, of_calls, {"call_ids": list(call_ids)})
+
+
+def forget_derived(connection: Connection, call_ids: Sequence[str]) -> None:
+    """Remove the rows of some calls."""
+    for table in DERIVED:
         connection.execute(
-            f"INSERT INTO {table} WITH {one_call} SELECT * FROM ({query})", {"call_id": call_id}
+            f"DELETE FROM {table} WHERE list_contains($call_ids, call_id)", {"call_ids": list(call_ids)}
         )
+
+
+def _insert(connection: Connection, sources: Mapping[str, str], given: Mapping[str, Any]) -> None:
+    # The queries name their tables without a schema, so here they read these rows of each.
+    some_calls = ", ".join(f"{name} AS ({query})" for name, query in sources.items())
+    for table, query in DERIVED.items():
+        connection.execute(f"INSERT INTO {table} WITH {some_calls} SELECT * FROM ({query})", dict(given))

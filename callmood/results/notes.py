@@ -22,6 +22,10 @@ RELATIONS: dict[str, str] = {
         "scored for less than 10 s of speech, nor for calls of a version that kept no scores."
     ),
     "trajectory": "Emotion over time: one row per window with its speaker and role.",
+    "trajectories": (
+        "Valence, arousal and negativity over time, smoothed, with a band of 95 %: one row per window and dimension. "
+        "Smoothed and band are as in trajectory; NULL in calls that an earlier version wrote."
+    ),
     "escalations": "One row per escalation of any speaker (role tells whose), with what is known of its call.",
     "speaker_summary": "One row per speaker of a call.",
     "call_summary": (
@@ -138,6 +142,28 @@ COLUMNS: dict[str, str] = {
         "negativity, exponentially smoothed over the speaker's earlier windows (time constant 5 s of own speech), "
         "from the speaker's median in the call on."
     ),
+    **{
+        f"{name}_smooth": f"{name}, smoothed in the same way as negativity_smooth."
+        for name in ("valence", "arousal")
+    },
+    **{
+        f"{name}_{ending}": meaning.format(name)
+        for name in ("valence", "arousal", "negativity")
+        for ending, meaning in (
+            (
+                "se",
+                "Standard error of {}_smooth by what the network is unsure of; NULL in calls written before.",
+            ),
+            ("low", "Low end of its band of 95 %: {0}_smooth - 1.96 {0}_se, not below what there can be."),
+            ("high", "High end likewise."),
+        )
+    },
+    "dimension": "valence, arousal or negativity.",
+    "raw": "The window's own value.",
+    "smoothed": "It smoothed over the speaker's earlier speech.",
+    "standard_error": "Standard error of `smoothed`.",
+    "band_low": "Low end of the band of 95 %, smoothed - 1.96 standard_error, not below what there can be.",
+    "band_high": "High end likewise.",
     "onset_s": "Start of the first window of the escalation.",
     "peak_s": "Centre of the window of the highest smoothed negativity while it lasts.",
     "height": "Peak above the speaker's median in the call, 0 to 1.",
@@ -150,8 +176,8 @@ COLUMNS: dict[str, str] = {
         "heard, or an earlier version wrote it."
     ),
     "evidence": (
-        "Largest loss of the account of calm: strain beyond the usual, times seconds of speech; there is an escalation "
-        "where it reaches escalation_threshold."
+        "Largest loss of the account of calm: strain beyond the usual, times seconds, scaled to a minute of the speaker's "
+        "speech (docs/escalation.md); there is an escalation where it reaches escalation_threshold."
     ),
     "score": "evidence / (evidence + 4), 0 to 1: 0.5 at the default threshold.",
     "t_s": "Centre of the window, in seconds from the start of the call.",

@@ -269,12 +269,19 @@ def m005_statistics(connection: Connection) -> None:
     )
 
 
+def m006_course(connection: Connection) -> None:
+    """Smoothed valence and arousal of windows, and standard errors; NULL in calls written before."""
+    for column in ("valence_smooth", "arousal_smooth", "valence_se", "arousal_se", "negativity_se"):
+        connection.execute(f"ALTER TABLE windows ADD COLUMN {column} REAL")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_initial,
     m002_signals,
     m003_roles_and_privacy,
     m004_escalation_scores,
     m005_statistics,
+    m006_course,
 )
 """In order; the schema version is their number. Never edit one that was released: add the next."""
 

@@ -76,6 +76,7 @@ def read_calls(
     queue: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    min_role_confidence: float | None = None,
 ) -> CallRows:
     """The calls of a database.
 
@@ -87,6 +88,8 @@ def read_calls(
         Whose hours and days of the week count.
     agent_id, queue, since, until
         Only the calls of this agent, of this queue, that began at `since` or later, that began before `until`.
+    min_role_confidence
+        Only the calls whose roles are known with this confidence or more.
     """
     keys = {**_KINDS, TEAM: _metadata("$team")}
     arguments: dict[str, Any] = {"timezone": timezone, "team": TEAM}
@@ -103,8 +106,16 @@ def read_calls(
         FROM calls AS c {" ".join(joins)}
         WHERE ($agent_id IS NULL OR c.agent_id = $agent_id) AND ($queue IS NULL OR c.queue = $queue)
           AND ($since IS NULL OR c.started_at >= $since) AND ($until IS NULL OR c.started_at < $until)
+          AND ($min_role_confidence IS NULL OR c.role_confidence >= $min_role_confidence)
         """,  # noqa: S608
-        {**arguments, "agent_id": agent_id, "queue": queue, "since": since, "until": until},
+        {
+            **arguments,
+            "agent_id": agent_id,
+            "queue": queue,
+            "since": since,
+            "until": until,
+            "min_role_confidence": min_role_confidence,
+        },
     ).fetchnumpy()
     return CallRows(
         call_id=_texts(found["call_id"]),

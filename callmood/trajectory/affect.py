@@ -57,6 +57,26 @@ def affect_of(probabilities: Floats) -> Affect:
     )
 
 
+def deviations_of(probabilities: Floats) -> Affect:
+    """Standard deviations of valence, arousal and negativity under probabilities of shape (n, 7), in place of the means.
+
+    Where the network is sure they are 0; where it is not, they say how far apart the emotions are that it is torn between.
+
+    Examples
+    --------
+    >>> torn_between_joy_and_anger = np.array([[0.0, 0.5, 0.0, 0.5, 0.0, 0.0, 0.0]], dtype=np.float32)
+    >>> round(float(deviations_of(torn_between_joy_and_anger).valence[0]), 2)
+    0.66
+    """
+    values = np.array(
+        [(*VALENCE_AROUSAL[name], NEGATIVITY.get(name, 0.0)) for name in EMOTIONS], dtype=np.float64
+    )
+    rows = probabilities.astype(np.float64)
+    variances = np.maximum(rows @ values**2 - (rows @ values) ** 2, 0.0)
+    valence, arousal, negativity = np.sqrt(variances).astype(np.float32).T
+    return Affect(probabilities=probabilities, valence=valence, arousal=arousal, negativity=negativity)
+
+
 def strain_of(probabilities: Floats) -> Floats:
     """The expectation of `STRAIN` under probabilities of shape (n, 7): shape (n,), in [-1, 1].
 

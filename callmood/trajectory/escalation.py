@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from callmood.settings import ESCALATION_THRESHOLD
 from callmood.trajectory.affect import strain_of
-from callmood.trajectory.smoothing import weighted_median
 from callmood.trajectory.speech import speech_per_window, windows_by_speaker
 from callmood.types import Escalation, EscalationScore, Floats, OtherParty, Turn, Windows
 
@@ -18,17 +17,21 @@ NEAR_S = 2.0
 """How long before an onset another party's cutting in still counts as belonging to it."""
 MIN_OVERLAP_S = 0.25
 """Shorter speech of another party at an onset is the inaccuracy of a boundary."""
+MINUTE_S = 60.0
+"""Speech of a speaker for which evidence is as it is summed; see `_excess`."""
+LONGEST_S = 150.0
+"""Speech beyond which more of it asks for no more evidence: no longer speech was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EscalationRule:
     """When a rise counts as an escalation, and when it is over."""
 
-    level: float = 0.3
+    level: float = 0.25
     """Strain above which a window speaks for an escalation, and below which for calm, for a speaker whose usual strain
     is 0."""
-    own_share: float = 0.5
-    """How much of a speaker's usual strain (the median) is taken for that speaker's way of talking: 1 would compare
+    own_share: float = 0.7
+    """How much of a speaker's usual strain (the mean) is taken for that speaker's way of talking: 1 would compare
     speakers with themselves alone, 0 all with the same level."""
     threshold_s: float = ESCALATION_THRESHOLD
     """Evidence (strain times seconds of speech) at which an escalation is declared."""
@@ -42,8 +45,8 @@ def find_escalations(windows: Windows, turns: Sequence[Turn], rule: EscalationRu
     """Escalations of all speakers of a call, in order of onset.
 
     A cumulative sum that keeps account of calm (Page's test, Page 1954, one way and the other): with z the `strain_of`
-    the windows beyond `level + own_share * median`, times the seconds that each stands for, the account is
-    D = max(0, D - z). What it has lost since it was highest is the evidence of an escalation: max D - D. So somebody
+    the windows beyond `level + own_share * mean`, times the seconds that each stands for and scaled by the length of
+    the speech (`_excess`), the account is D = max(0, D - z). What it has lost since it was highest is the evidence of an escalation: max D - D. So somebody
     must have been calm before, and no evidence is larger than the calm that it came after. An escalation is declared
     when the evidence reaches `threshold_s`. Its onset is the start of the first window after D was highest; it ends
     with the window at which D was lowest, as soon as D is `recovery_s` higher again, and is recovered where that
@@ -132,9 +135,13 @@ def other_party(turns: Sequence[Turn], speaker: str, *, onset_s: float, until_s:
 
 
 def _excess(probabilities: Floats, steps_s: NDArray[np.float64], rule: EscalationRule) -> NDArray[np.float64]:
-    """What each of a speaker's windows says for an escalation (below 0: for calm), shape (n,)."""
+    """What each of a speaker's windows says for an escalation (below 0: for calm), shape (n,).
+
+    By chance alone, sums over more speech come to more: as the root of its length, which they are divided by.
+    """
     strain = strain_of(probabilities).astype(float)
-    return (strain - rule.level - rule.own_share * weighted_median(strain, steps_s)) * steps_s
+    beyond = strain - rule.level - rule.own_share * np.average(strain, weights=steps_s)
+    return np.asarray(beyond * steps_s * np.sqrt(MINUTE_S / min(float(steps_s.sum()), LONGEST_S)))
 
 
 def _largest_evidence(excess: NDArray[np.float64]) -> float:

@@ -4,13 +4,37 @@ from __future__ import annotations
 
 from callmood.emotions import PROBABILITY_COLUMNS
 
+_LOWEST = {"valence": -1, "arousal": -1, "negativity": 0}
+"""Of what is smoothed; the highest is 1."""
+
+
+def _course(name: str) -> str:
+    """SQL of a smoothed value of a window, its standard error and the ends of its band of 95 %."""
+    half = f"1.96 * w.{name}_se"
+    # `greatest` and `least` would leave a NULL out.
+    return (
+        f"w.{name}_smooth, w.{name}_se, "
+        f"CASE WHEN w.{name}_se IS NOT NULL THEN greatest(w.{name}_smooth - {half}, {_LOWEST[name]}) END AS {name}_low, "
+        f"CASE WHEN w.{name}_se IS NOT NULL THEN least(w.{name}_smooth + {half}, 1) END AS {name}_high"
+    )
+
+
 VIEWS: dict[str, str] = {
     "trajectory": f"""
         SELECT call_id, t.speaker, t.role, (w.start_s + w.end_s) / 2 AS t_s, w.turn_index,
                {", ".join(f"w.{column}" for column in PROBABILITY_COLUMNS)},
-               w.valence, w.arousal, w.negativity, w.negativity_smooth
+               w.valence, w.arousal, w.negativity, {", ".join(map(_course, _LOWEST))}
         FROM windows AS w JOIN turns AS t USING (call_id, turn_index)
     """,
+    "trajectories": " UNION ALL ".join(
+        f"""
+        SELECT call_id, speaker, role, t_s, turn_index, '{name}' AS dimension, {name} AS raw,
+               {name}_smooth AS smoothed, {name}_se AS standard_error, {name}_low AS band_low,
+               {name}_high AS band_high
+        FROM trajectory
+        """
+        for name in _LOWEST
+    ),
     "escalations": """
         SELECT e.call_id, c.agent_id, c.queue, c.started_at, e.speaker, e.role, c.role_source, c.role_confidence,
                e.onset_s, e.peak_s, e.end_s, coalesce(e.end_s, c.duration_s) - e.onset_s AS length_s,
