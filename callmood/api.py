@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from callmood.emotion.utterance import Utterance
     from callmood.link_run import LinkSummary
     from callmood.purging import PurgeSummary
+    from callmood.results.archive import LoadSummary
     from callmood.results.schema import Connection
     from callmood.stopping import Stopping
     from callmood.types import Diarization, Floats, Role
@@ -111,6 +112,30 @@ def retry(
         )
         monitor.finished(summary)
     return summary
+
+
+def load(archive: str | Path, **settings: Any) -> LoadSummary:
+    """Bring results that `analyze` wrote as Parquet (its setting `out`) into a results database.
+
+    Parameters
+    ----------
+    archive
+        Folder or URL. What the database holds already, or has newer, is left as it is; what was purged from it stays
+        away.
+    settings
+        Fields of `callmood.settings.Settings`, such as `db="calls.duckdb"`.
+
+    Raises
+    ------
+    callmood.errors.CallmoodError
+        With one sentence that says what to do.
+    """
+    from callmood.results.archive import load_archive
+    from callmood.results.store import Store
+
+    effective = load_settings(settings).settings
+    with Store(effective.db, wait_s=effective.wait) as store:
+        return load_archive(str(archive), store, timezone=effective.timezone)
 
 
 def link_agents(**settings: Any) -> LinkSummary:

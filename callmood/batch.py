@@ -7,6 +7,7 @@ import platform
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from callmood.discover.settled import Looks
 from callmood.errors import DatabaseError, RefusedValueError, StoppedError
 from callmood.model_files import NEEDED, models_hash, verified
 from callmood.pseudonyms import Pseudonyms
+from callmood.results.archive import Out, Parts, known_store, write_run
 from callmood.results.holder import holder_path, user_name
 from callmood.results.publish import backup_path, snapshot_path
 from callmood.results.schema import MIGRATIONS
@@ -49,7 +51,7 @@ def run_batch(
     # Before the database is made, so that a mistyped name leaves nothing behind.
     check_inputs(paths)
     pseudonyms = Pseudonyms.of_settings(settings)
-    with _opened(settings, pseudonyms, stopping) as store:
+    with _opened(settings, pseudonyms, stopping) if settings.out is None else _known(settings) as store:
         known = store.known_calls()
         looks = Looks(until_stopped(stopping, store.content_hash))
         discovery = discover(
@@ -112,6 +114,7 @@ def retry_batch(
 ) -> RunSummary:
     """Analyze the known calls with one of `statuses` once more; see `callmood.retry`."""
     pseudonyms = Pseudonyms.of_settings(settings)
+    settings = replace(settings, out=None)
     with _opened(settings, pseudonyms, stopping, create=False) as store:
         looks = Looks(until_stopped(stopping, store.content_hash))
         chosen = [call for call in store.known_calls() if call.status in statuses]
@@ -202,6 +205,14 @@ def _opened(
     return store
 
 
+def _known(settings: Settings) -> AbstractContextManager[Store]:
+    """In place of a database, where results go elsewhere: what is known there."""
+    for name in NEEDED:
+        verified(name, settings.models)
+    assert settings.out is not None
+    return known_store(settings.out)
+
+
 def _carry_out(
     plan: Plan,
     store: Store,
@@ -216,8 +227,20 @@ def _carry_out(
     """Analyze what is to be done, each call written soon after it is there."""
     started_s = time.monotonic()
     warnings = [*plan.warnings]
-    snapshots = Snapshots(store, every_s=settings.snapshot_every, warnings=warnings)
+    out = None if settings.out is None else Out(root=settings.out, run=run, superseded=plan.replaced)
+    every_s = settings.snapshot_every if out is None else 0
+    snapshots = Snapshots(store, every_s=every_s, warnings=warnings)
     store.begin_run(run)
+    parts = None
+    if out is not None:
+        write_run(out, store)
+        # Workers of a cluster write for themselves.
+        parts = Parts(out) if settings.backend == "loky" else None
+        if plan.unchanged:
+            warnings.append(
+                f"{len(plan.unchanged)} known calls have a new path or new metadata, which --out does not take down; "
+                "--force analyzes them again."
+            )
     store.update_metadata(plan.unchanged)
     snapshots.publish()
     writing = looks.unsettled([leg.path for r in plan.todo for leg in r.legs], now_s=time.time())
@@ -233,7 +256,10 @@ def _carry_out(
         nonlocal audio_s, done, written_s
         these = pending.copy()
         pending.clear()
-        for result in _written(store, these, run, plan):
+        if parts is not None:
+            for result in these:
+                parts.add(result)
+        for result in _written(store, these, run, plan) if out is None else these:
             done += 1
             if result.analysis is None:
                 failures.append(result)
@@ -251,7 +277,7 @@ def _carry_out(
         written_s = time.monotonic()
 
     try:
-        for result in results(todo, settings, stopping=stopping):
+        for result in results(todo, settings, stopping=stopping, out=out):
             if result is not None:
                 came += 1
                 if pseudonyms is not None:
@@ -266,6 +292,8 @@ def _carry_out(
     finally:
         if pending:
             write_pending()
+    if parts is not None:
+        parts.finish()
     if unsettled:
         warnings.append(
             f"{unsettled[0].name}{_and_more(len(unsettled) - 1)}: still being written, so left for "
@@ -279,7 +307,10 @@ def _carry_out(
         failed=len(failures),
         already_known=plan.already_known,
     )
-    store.make_statistics(timezone=settings.timezone)
+    if out is None:
+        store.make_statistics(timezone=settings.timezone)
+    else:
+        write_run(out, store)
     return RunSummary(
         run_id=run.run_id,
         emotion_for=run.emotion_for,

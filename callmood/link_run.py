@@ -18,6 +18,7 @@ from callmood.errors import DatabaseError, RecordingError
 from callmood.linking import Voices, choose
 from callmood.model_files import models_hash
 from callmood.pseudonyms import Pseudonyms
+from callmood.remote import at_hand
 from callmood.results.holder import user_name
 from callmood.results.store import Store
 from callmood.roles import with_agent
@@ -105,7 +106,8 @@ def link_calls(settings: Settings) -> LinkSummary:
 def _voices(recording: Recording, turns: tuple[Turn, ...], model: VoiceModel, *, told: bool) -> Voices | None:
     """The voices of a call; None where they cannot be told, or the agent is told and among none of them."""
     try:
-        prints = voiceprints(decode(recording, rate_hz=RATE_HZ), turns, model)
+        with at_hand(recording) as local:
+            prints = voiceprints(decode(local, rate_hz=RATE_HZ), turns, model)
     except RecordingError:
         return None
     agents = {turn.speaker for turn in turns if turn.role == "agent"}

@@ -166,6 +166,29 @@ def models_hash(models: str | Path | None = None) -> str:
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
 
+def set_of_hash(wanted: str, models: str | Path | None = None) -> str | Path | None:
+    """What names the set of models on this machine that has the hash `wanted`: `models`, or one of the shipped ones.
+
+    Raises
+    ------
+    ModelError
+        None has it.
+    """
+    found = []
+    for name in (models, None, COMMERCIAL):
+        try:
+            have = models_hash(name)
+        except ModelError:
+            continue
+        if have == wanted and all(file.ok for file in describe_models(name)):
+            return name
+        found.append(have)
+    raise ModelError(
+        f"needs models of hash {wanted} and finds {', '.join(dict.fromkeys(found)) or 'none'}; install the same callmood "
+        "there, or put the folder of --models at the same path."
+    )
+
+
 def temperature_of(models: str | Path | None = None) -> float:
     """The temperature that the emotion model's logits are divided by."""
     return float(_config(models)["temperature"])

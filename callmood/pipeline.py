@@ -16,6 +16,7 @@ from callmood.diarize.vad import RATE_HZ
 from callmood.emotion.score import ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.features import ChannelFrames
+from callmood.remote import as_named, at_hand
 from callmood.roles import TOLD_CONFIDENCE, Roles, roles_of, told_by
 from callmood.settings import Settings
 from callmood.signals import signals_of
@@ -128,6 +129,14 @@ def _folder(name: str | None) -> Path | None:
 
 def analyze_recording(recording: Recording, engines: Engines) -> CallResult:
     """The outcome for one recording; what is wrong with the recording becomes its status, never an exception."""
+    try:
+        with at_hand(recording) as local:
+            return as_named(_analyze_local(local, engines), local, recording)
+    except RecordingError as error:
+        return CallResult(recording=recording, status=error.status, error=str(error))
+
+
+def _analyze_local(recording: Recording, engines: Engines) -> CallResult:
     name = recording.name
     try:
         audio = decode(recording, rate_hz=engines.model.front_end.rate_hz)

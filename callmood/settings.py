@@ -19,6 +19,8 @@ from zoneinfo import ZoneInfo
 
 from callmood.errors import UsageError
 
+BACKENDS: tuple[str, ...] = ("loky", "dask", "ray")
+
 DIARIZERS: tuple[str, ...] = ("auto", "channels", "builtin", "pyannote")
 
 ESCALATION_THRESHOLD = 4.0
@@ -143,6 +145,27 @@ class Settings:
         },
     )
     jobs: int = field(default=0, metadata={"help": "Worker processes; 0 means one per CPU core."})
+    backend: str = field(
+        default="loky",
+        metadata={
+            "choices": BACKENDS,
+            "help": "Where the work is done: loky is this machine; dask and ray are a cluster, whose workers "
+            "--scheduler leads to.",
+        },
+    )
+    scheduler: str | None = field(
+        default=None,
+        metadata={
+            "help": "Address of the cluster's scheduler, such as tcp://10.0.0.1:8786 (dask) or ray://10.0.0.1:10001."
+        },
+    )
+    out: str | None = field(
+        default=None,
+        metadata={
+            "help": "Write results as partitioned Parquet to this folder or URL, and into no database; `callmood load` "
+            "brings them into one."
+        },
+    )
     max_seconds_per_call: int = field(
         default=7200,
         metadata={"help": "Give a recording up (status failed) after this many seconds; 0 means never."},
@@ -218,6 +241,15 @@ class Settings:
         if self.causal and (self.rttm is not None or self.diarizer not in ("auto", "channels")):
             raise UsageError(
                 "causal finds the turns as they come; leave rttm and diarizer as they are, or causal out."
+            )
+        if (self.backend == "loky") != (self.scheduler is None):
+            raise UsageError(
+                "backend dask or ray and the address of its scheduler go together; give --backend and --scheduler, "
+                "or neither."
+            )
+        if self.out is not None and self.pseudonymize:
+            raise UsageError(
+                "out takes no pseudonyms, as workers would need the key; leave --out or --pseudonymize out."
             )
         if self.jobs < 0:
             raise UsageError(f"jobs is {self.jobs}; it must be 0 (one per core) or more.")

@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from callmood.limits import LimitExceeded, check_memory_limit, end_with_parent, limited
 from callmood.settings import Settings
 from callmood.stopping import Stopping
 from callmood.types import CallResult, Recording
 
-_IDLE_S = 300.0
+IDLE_S = 300.0
 """Workers without work end after this long; another run in the same process can use them until then."""
 _POLL_S = 0.5
+
+if TYPE_CHECKING:
+    from callmood.results.archive import Out
+
+Work = Callable[[Recording, Settings], CallResult]
+"""What a worker process does with a recording."""
 _ONE_THREAD = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -30,25 +37,35 @@ MB after a thousand calls, and is no faster on single calls."""
 
 
 def results(
-    recordings: Sequence[Recording], settings: Settings, *, stopping: Stopping | None = None
+    recordings: Sequence[Recording],
+    settings: Settings,
+    *,
+    stopping: Stopping | None = None,
+    out: Out | None = None,
 ) -> Iterator[CallResult | None]:
     """Results as they come, in no order, from as many worker processes as the settings ask for; None now and then,
     while none comes.
 
     A worker that dies takes the others of its pool along. Those recordings that it may have been working on
     are then analyzed alone, each in a process of its own; one that kills that too is quarantined. What is not
-    begun when `stopping` is due, or not finished when it is overdue, has no result.
+    begun when `stopping` is due, or not finished when it is overdue, has no result. Where the settings name a
+    cluster, its workers are asked instead; see `callmood.cluster`. `out`: where they write what they found.
     """
     check_memory_limit(settings.max_memory_per_worker)
     stopping = stopping or Stopping()
     # Largest first, so that the last worker is not left alone with the longest call.
     waiting = deque(sorted(recordings, key=_size, reverse=True))
+    if settings.backend != "loky":
+        from callmood.cluster import cluster_results
+
+        yield from cluster_results(waiting, settings, work=_work, stopping=stopping, out=out)
+        return
     workers = min(settings.worker_count, len(waiting))
     while waiting and not stopping.due:
         suspects = yield from _from_pool(waiting, settings, workers=workers, stopping=stopping)
         for recording in suspects:
             if not stopping.due:
-                yield from _alone(recording, settings, stopping)
+                yield from alone(recording, settings, work=_work, stopping=stopping)
 
 
 def _from_pool(
@@ -58,7 +75,7 @@ def _from_pool(
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    executor = get_reusable_executor(max_workers=workers, timeout=_IDLE_S, **_pool_options())
+    executor = get_reusable_executor(max_workers=workers, timeout=IDLE_S, **pool_options())
     running: dict[Future[CallResult], Recording] = {}
     suspects: list[Recording] = []
     try:
@@ -91,30 +108,38 @@ def _from_pool(
     return suspects
 
 
-def _alone(recording: Recording, settings: Settings, stopping: Stopping) -> Iterator[CallResult | None]:
+def alone(
+    recording: Recording, settings: Settings, *, work: Work, stopping: Stopping
+) -> Iterator[CallResult | None]:
     """The result from a process of its own, whose death becomes the recording's status."""
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    executor = ProcessPoolExecutor(max_workers=1, **_pool_options())
+    executor = ProcessPoolExecutor(max_workers=1, **pool_options())
     try:
-        future = executor.submit(_work, recording, settings)
+        future = executor.submit(work, recording, settings)
         while not wait([future], timeout=_POLL_S).done:
             if stopping.overdue:
                 return
             yield None
         yield future.result()
     except BrokenProcessPool:
-        sentence = (
-            f"{recording.name}: its worker process died twice (out of memory, perhaps); "
-            "`callmood retry` tries it again."
-        )
-        yield CallResult(recording=recording, status="quarantined", error=sentence)
+        yield quarantined(recording)
     finally:
         executor.shutdown(kill_workers=True)
 
 
-def _pool_options() -> dict[str, Any]:
+def quarantined(recording: Recording) -> CallResult:
+    """The outcome for a recording whose worker died twice."""
+    sentence = (
+        f"{recording.name}: its worker process died twice (out of memory, perhaps); "
+        "`callmood retry` tries it again."
+    )
+    return CallResult(recording=recording, status="quarantined", error=sentence)
+
+
+def pool_options() -> dict[str, Any]:
+    """How worker processes of this one are begun."""
     return {
         "env": {name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()},
         "initializer": _begin,
@@ -130,7 +155,11 @@ def _begin(parent: int) -> None:
 
 
 def _size(recording: Recording) -> int:
-    return sum(leg.path.stat().st_size for leg in recording.legs if leg.path.is_file())
+    size_bytes = 0
+    for leg in recording.legs:
+        with suppress(OSError):
+            size_bytes += leg.path.stat().st_size
+    return size_bytes
 
 
 def _work(recording: Recording, settings: Settings) -> CallResult:

@@ -83,6 +83,7 @@ def analyze(
     one_line: opt.OneLine = False,
     as_json: opt.SummaryAsJson = False,
     db: opt.Db = None,
+    out: opt.Out = None,
     metadata: opt.Metadata = None,
     pattern: opt.Pattern = None,
     timezone: opt.Timezone = None,
@@ -99,6 +100,8 @@ def analyze(
     plain_columns: opt.PlainColumns = None,
     escalation_threshold: opt.EscalationThreshold = None,
     jobs: opt.Jobs = None,
+    backend: opt.Backend = None,
+    scheduler: opt.Scheduler = None,
     device: opt.Device = None,
     models: opt.Models = None,
     max_seconds_per_call: opt.MaxSecondsPerCall = None,
@@ -116,6 +119,7 @@ def analyze(
 
     given: dict[str, Any] = {
         "db": db,
+        "out": out,
         "metadata": metadata,
         "pattern": pattern,
         "timezone": timezone,
@@ -132,6 +136,8 @@ def analyze(
         "plain_columns": plain_columns,
         "escalation_threshold": escalation_threshold,
         "jobs": jobs,
+        "backend": backend,
+        "scheduler": scheduler,
         "device": device,
         "models": models,
         "max_seconds_per_call": max_seconds_per_call,
@@ -178,6 +184,8 @@ def retry(
     plain_columns: opt.PlainColumns = None,
     escalation_threshold: opt.EscalationThreshold = None,
     jobs: opt.Jobs = None,
+    backend: opt.Backend = None,
+    scheduler: opt.Scheduler = None,
     device: opt.Device = None,
     models: opt.Models = None,
     max_seconds_per_call: opt.MaxSecondsPerCall = None,
@@ -208,6 +216,8 @@ def retry(
         "plain_columns": plain_columns,
         "escalation_threshold": escalation_threshold,
         "jobs": jobs,
+        "backend": backend,
+        "scheduler": scheduler,
         "device": device,
         "models": models,
         "max_seconds_per_call": max_seconds_per_call,
@@ -228,6 +238,24 @@ def retry(
         as_json=as_json,
     )
     raise typer.Exit(code)
+
+
+@app.command()
+def load(
+    archive: Annotated[
+        str,
+        typer.Argument(metavar="DIR_OR_URL", help="What `callmood analyze --out` wrote to."),
+    ],
+    db: opt.Db = None,
+    wait: opt.Wait = None,
+    timezone: opt.Timezone = None,
+) -> None:
+    """Bring results that are Parquet into the database; what it already holds is left as it is."""
+    summary = callmood.load(archive, db=db, wait=wait, timezone=timezone)
+    say(
+        f"loaded {summary.loaded} of {summary.found} calls; {summary.already_known} were there already"
+        + (f", {summary.purged} were purged" if summary.purged else "")
+    )
 
 
 ALL_AGENTS = ""

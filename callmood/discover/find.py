@@ -12,6 +12,7 @@ from pathlib import Path
 from callmood.discover.notices import Notices
 from callmood.discover.sniff import HEAD_BYTES, has_audio_extension, is_audio_content
 from callmood.errors import UsageError
+from callmood.remote import RemotePath, check_url, is_url, list_files
 from callmood.text import printable
 
 _MAGIC = frozenset("*?[")
@@ -32,7 +33,8 @@ class Found:
 def find(inputs: Sequence[str | Path], *, exclude: Collection[Path], notices: Notices) -> Found:
     """Every recording under `inputs`, each once; the files of `exclude` are never opened.
 
-    Paths in the answer are absolute: the real path of the given directory, then the names as they were found.
+    Paths in the answer are absolute: the real path of the given directory, then the names as they were found; those
+    of files elsewhere are their URLs.
     Raises UsageError for an input that does not exist or a glob that matches nothing.
     """
     never = {_identity(info) for path in exclude if (info := _stat(path))}
@@ -40,6 +42,16 @@ def find(inputs: Sequence[str | Path], *, exclude: Collection[Path], notices: No
     skipped: set[Path] = set()
     roots: dict[Path, None] = {}
     for given in inputs:
+        if is_url(given):
+            folder, listed = list_files(str(given))
+            roots[folder] = None
+            # A name must do: to read the head of every other file each night would take a request each.
+            promising = [path for path in listed if has_audio_extension(path) or str(path) == str(given)]
+            audio |= {path: path for path in promising if path not in audio}
+            skipped |= set(listed) - set(promising)
+            if not promising:
+                notices.add("No recording was found in an input, so check the path", str(given))
+            continue
         root, starts = _expand(given, notices)
         roots[root] = None
         recordings = 0
@@ -65,11 +77,16 @@ def check_inputs(inputs: Sequence[str | Path]) -> None:
     """Raises UsageError for an input that does not exist or a glob that matches nothing."""
     notices = Notices()
     for given in inputs:
-        _expand(given, notices)
+        if is_url(given):
+            check_url(str(given))
+        else:
+            _expand(given, notices)
 
 
 def canonical(path: Path) -> Path:
     """The real directory of a file and its own name: equal for all ways to reach one directory entry."""
+    if isinstance(path, RemotePath):
+        return path
     return Path(os.path.realpath(path.parent)) / path.name
 
 

@@ -5,7 +5,7 @@ Columns, in any case and order: `call_id` and `path` (one of them at least), `ag
 files. Any other column is kept as given. CSV may be separated by commas, semicolons or tabs, with or without a
 byte order mark.
 
-A row with a `path` is about that file: relative to the metadata file's directory, else to the inputs' ones. A
+A row with a `path` is about that file: a URL, or relative to the metadata file's directory, else to the inputs' ones. A
 row without one is about the files whose name without extension is its `call_id`, or whose name gives that
 `call_id`. Rows about one file are merged if they agree; where they contradict each other the first one holds.
 """
@@ -25,6 +25,7 @@ from callmood.discover.fields import CALL_FIELDS, Facts, read_channel, read_fact
 from callmood.discover.find import canonical
 from callmood.discover.notices import Notices
 from callmood.errors import UsageError
+from callmood.remote import as_path, is_url
 from callmood.text import printable
 from callmood.types import Role
 
@@ -158,6 +159,8 @@ def match_rows(
 
 
 def _at(path: str, files: Mapping[Path, Path], directories: Iterable[Path]) -> list[Path]:
+    if is_url(path):
+        return [file for file in (files.get(as_path(path)),) if file is not None]
     for directory in directories:
         try:
             file = files.get(canonical(directory / path))

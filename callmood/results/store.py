@@ -16,6 +16,7 @@ import numpy as np
 
 from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
 from callmood.errors import DatabaseBusyError, DatabaseError, RefusedValueError, UsageError
+from callmood.remote import as_path
 from callmood.results.derived import derive_call, derive_new, forget_derived
 from callmood.results.holder import holder_path, say_holder
 from callmood.results.publish import backup_path, copy_open, half_path, snapshot_path
@@ -203,7 +204,7 @@ class Store:
                 call_id=call_id,
                 content_hash=content_hash,
                 legs=tuple(
-                    Leg(path=Path(leg["path"]), role=leg["role"], content_hash=leg["content_hash"])
+                    Leg(path=as_path(leg["path"]), role=leg["role"], content_hash=leg["content_hash"])
                     for leg in json.loads(legs)
                 ),
                 status=status,
@@ -507,6 +508,43 @@ class Store:
                 [_rows(call_id, analysis.escalation_scores) for call_id, analysis in analyses],
             )
             derive_new(connection, ids, rows={name: f"new_{name}" for name in _DERIVED_FROM})
+
+    def take_in(
+        self, tables: Mapping[str, str], call_ids: Sequence[str], *, superseded: Iterable[str]
+    ) -> None:
+        """Write calls from Parquet files in one transaction, replacing what was known of them and of those superseded.
+
+        `tables`: a file for each table, with further columns that are left out.
+        """
+        ids = {"ids": list(call_ids)}
+        gone = {"ids": [*call_ids, *superseded]}
+        with self._transaction():
+            self._outdate_statistics()
+            for table in (*TABLES_OF_CALLS, "calls"):
+                self._connection.execute(f"DELETE FROM {table} WHERE list_contains($ids, call_id)", gone)
+            for table, file in tables.items():
+                more = "part, superseded" if table == "calls" else "part"
+                self._connection.execute(
+                    f"INSERT INTO {table} BY NAME SELECT * EXCLUDE ({more}) FROM "
+                    "read_parquet($file, hive_partitioning = false) WHERE list_contains($ids, call_id)",
+                    ids | {"file": file},
+                )
+            self._connection.execute(
+                "DELETE FROM linked_agents WHERE call_id NOT IN (SELECT call_id FROM calls)"
+            )
+            for call_id in gone["ids"]:
+                derive_call(self._connection, call_id)
+
+    def take_in_rows(self, table: str, files: Sequence[str]) -> None:
+        """Write the rows of Parquet files into `runs` or `files`, in one transaction."""
+        with self._transaction():
+            self._connection.execute(
+                f"INSERT OR REPLACE INTO {table} BY NAME SELECT * FROM "
+                "read_parquet($files, hive_partitioning = false, union_by_name = true) "
+                f"QUALIFY row_number() OVER (PARTITION BY {'path' if table == 'files' else 'run_id'} "
+                f"ORDER BY {'modified_ns' if table == 'files' else 'finished_at'} DESC NULLS LAST) = 1",
+                {"files": list(files)},
+            )
 
     def update_metadata(self, recordings: Iterable[Recording]) -> None:
         """Write path and metadata of known calls (files move, metadata arrives later)."""

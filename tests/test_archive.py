@@ -1,0 +1,148 @@
+"""Results as partitioned Parquet, and bringing them into a database."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+import callmood
+from benchmarks.cluster import DaskProcesses
+from benchmarks.kills import differences, make_calls, stand_in_work
+from callmood import workers
+from callmood.errors import UsageError
+from callmood.results import archive as archives
+
+DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
+QUERIES = re.findall(r"```sql\n(.*?)```", DOCUMENT, flags=re.S)
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(workers, "_work", stand_in_work)
+    folder = tmp_path / "calls"
+    make_calls(folder, count=6)
+    (tmp_path / "calls.csv").write_text(
+        "call_id,path,started_at,queue\na,call-0.wav,2026-11-24T23:30:00Z,sales\n"
+        "b,call-1.wav,2026-11-25T08:00:00Z,billing\nc,call-2.wav,2026-11-25T09:00:00Z,billing\n"
+    )
+    age(folder)
+    return folder
+
+
+def age(folder: Path) -> None:
+    hour_ago = time.time() - 3600
+    for path in folder.iterdir():
+        os.utime(path, (hour_ago, hour_ago))
+
+
+def analyze(calls: Path, **settings: Any) -> Any:
+    return callmood.analyze(calls, metadata=str(calls.with_name("calls.csv")), jobs=1, **settings)
+
+
+def test_what_is_loaded_is_what_a_direct_run_writes(calls: Path, tmp_path: Path) -> None:
+    out, direct, loaded = tmp_path / "out", tmp_path / "direct.duckdb", tmp_path / "loaded.duckdb"
+    analyze(calls, db=str(direct))
+    summary = analyze(calls, out=str(out), db=str(tmp_path / "none.duckdb"))
+    first = callmood.load(out, db=str(loaded))
+    second = callmood.load(out, db=str(loaded))
+
+    assert summary.analyzed == 6
+    assert not (tmp_path / "none.duckdb").exists()
+    assert {path.parent.name for path in (out / "turns").rglob("*.parquet")} == {
+        "date=2026-11-24",
+        "date=2026-11-25",
+        "date=__HIVE_DEFAULT_PARTITION__",
+    }
+    assert all(path.suffix == ".parquet" for path in out.rglob("*") if path.is_file())
+    assert (first.loaded, first.already_known) == (6, 0)
+    assert (second.loaded, second.already_known) == (0, 6)
+    assert differences(loaded, direct) == []
+    with callmood.connect(loaded) as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+        assert connection.execute("SELECT current FROM statistics_made").fetchone() == (True,)
+
+
+def test_the_next_run_goes_on_and_new_content_takes_the_place_of_old(calls: Path, tmp_path: Path) -> None:
+    out, direct, loaded = tmp_path / "out", tmp_path / "direct.duckdb", tmp_path / "loaded.duckdb"
+    analyze(calls, out=str(out))
+    callmood.load(out, db=str(loaded))
+    analyze(calls, db=str(direct))
+    (calls / "call-3.wav").write_bytes((calls / "call-0.wav").read_bytes()[:-4000])
+    age(calls)
+    again = analyze(calls, out=str(out))
+    analyze(calls, db=str(direct))
+    summary = callmood.load(out, db=str(loaded))
+
+    assert (again.analyzed, again.already_known) == (1, 5)
+    assert (summary.found, summary.loaded) == (6, 1)
+    assert differences(loaded, direct) == []
+    assert callmood.load(out, db=str(loaded)).loaded == 0
+    assert differences(loaded, direct) == []
+
+
+def test_a_part_that_was_never_finished_does_not_count(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, direct, loaded = tmp_path / "out", tmp_path / "direct.duckdb", tmp_path / "loaded.duckdb"
+    put = archives.Archive.put
+
+    def die(self: archives.Archive, local: Path, name: str) -> None:
+        if name.startswith("calls/date=2026-11-25"):
+            raise KeyboardInterrupt
+        put(self, local, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archives.Archive, "put", die)
+        with pytest.raises(KeyboardInterrupt):
+            analyze(calls, out=str(out))
+    summary = analyze(calls, out=str(out))
+    callmood.load(out, db=str(loaded))
+    analyze(calls, db=str(direct))
+
+    assert summary.analyzed < 6
+    assert differences(loaded, direct) == []
+
+
+def test_what_was_purged_stays_away(calls: Path, tmp_path: Path) -> None:
+    out, loaded = tmp_path / "out", tmp_path / "loaded.duckdb"
+    analyze(calls, out=str(out))
+    callmood.load(out, db=str(loaded))
+    callmood.purge(call="b", db=str(loaded))
+    summary = callmood.load(out, db=str(loaded))
+
+    assert (summary.loaded, summary.purged) == (0, 1)
+
+
+def test_workers_of_a_cluster_write_their_parts_themselves(calls: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    out, direct, loaded = tmp_path / "out", tmp_path / "direct.duckdb", tmp_path / "loaded.duckdb"
+    analyze(calls, db=str(direct))
+    with DaskProcesses(workers=2) as cluster:
+        summary = analyze(calls, out=str(out), backend="dask", scheduler=cluster.address)
+    callmood.load(out, db=str(loaded))
+
+    assert (summary.analyzed, len(summary.failures)) == (6, 2)
+    assert summary.audio_s == pytest.approx(32.0)
+    assert differences(loaded, direct) == []
+
+
+def test_duckdb_reads_the_archive_as_the_documentation_says(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyze(calls, out=str(tmp_path / "out"))
+    monkeypatch.chdir(tmp_path)
+    (query,) = QUERIES
+    rows = duckdb.connect().execute(query).fetchall()
+
+    assert [row[:3] for row in rows] == [("billing", 2, 4), ("sales", 1, 2), (None, 1, 2)]
+
+
+def test_places_that_hold_nothing_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--out"):
+        callmood.load(tmp_path / "nowhere", db=str(tmp_path / "x.duckdb"))

@@ -1,0 +1,196 @@
+"""A cluster: a real scheduler of Dask and workers in processes of their own, over TCP on 127.0.0.1."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import callmood
+from benchmarks.cluster import DaskProcesses, free_port
+from benchmarks.kills import differences, make_calls, stand_in_work
+from callmood import workers
+from callmood.errors import ClusterError, UsageError
+from callmood.run import Progress, RunSummary
+from callmood.settings import Settings
+from callmood.types import CallResult, Recording
+
+pytest.importorskip("distributed")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def slow_work(recording: Recording, settings: Settings) -> CallResult:
+    """As `stand_in_work`, and so slow that a worker can be killed in the middle; `poison` kills its process."""
+    time.sleep(0.2)
+    if recording.path.stem == "poison":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stand_in_work(recording, settings)
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cluster") / "calls"
+    make_calls(folder, count=14)
+    hour_ago = time.time() - 3600
+    for path in folder.iterdir():
+        os.utime(path, (hour_ago, hour_ago))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def on_one_machine(calls: Path) -> Path:
+    """The database that a run on this machine makes of the calls."""
+    database = calls.with_name("one.duckdb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "_work", stand_in_work)
+        callmood.analyze(calls, db=str(database), jobs=1)
+    return database
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[DaskProcesses]:
+    monkeypatch.setattr(workers, "_work", slow_work)
+    with DaskProcesses(workers=2) as processes:
+        yield processes
+
+
+def run(
+    calls: Path, database: Path, address: str, then: Callable[[Progress], None] | None = None, **options: Any
+) -> RunSummary:
+    return callmood.analyze(
+        calls, db=str(database), backend="dask", scheduler=address, progress=then, **options
+    )
+
+
+def test_a_lost_worker_and_an_added_one_change_nothing(
+    calls: Path, on_one_machine: Path, cluster: DaskProcesses, tmp_path: Path
+) -> None:
+    def disturb(progress: Progress) -> None:
+        if progress.done == 2:
+            cluster.workers[0].kill()
+        if progress.done == 3:
+            cluster.workers.append(cluster.start_worker())
+
+    database = tmp_path / "many.duckdb"
+    summary = run(calls, database, cluster.address, disturb)
+
+    assert (summary.analyzed, summary.left) == (14, 0)
+    assert differences(database, on_one_machine) == []
+
+
+def test_a_lost_scheduler_ends_the_run_and_the_next_one_goes_on(
+    calls: Path, on_one_machine: Path, cluster: DaskProcesses, tmp_path: Path
+) -> None:
+    def lose(progress: Progress) -> None:
+        if progress.done == 3:
+            cluster.scheduler.kill()
+
+    database = tmp_path / "many.duckdb"
+    with pytest.raises(ClusterError, match="scheduler of dask was lost; finished recordings are kept"):
+        run(calls, database, cluster.address, lose)
+    for process in cluster.workers:
+        process.kill()
+    cluster.scheduler.wait()
+    cluster.start_scheduler()
+    cluster.workers = [cluster.start_worker()]
+    summary = run(calls, database, cluster.address)
+
+    assert summary.already_known >= 3
+    assert summary.analyzed == 14 - summary.already_known
+    assert differences(database, on_one_machine) == []
+
+
+def test_a_recording_that_kills_its_process_is_quarantined_and_the_worker_lives_on(
+    calls: Path, cluster: DaskProcesses, tmp_path: Path
+) -> None:
+    (tmp_path / "calls").mkdir()
+    for name, source in (("poison", "call-0"), ("good", "call-1")):
+        (tmp_path / "calls" / f"{name}.wav").write_bytes((calls / f"{source}.wav").read_bytes())
+    summary = run(tmp_path / "calls", tmp_path / "x.duckdb", cluster.address)
+
+    assert summary.analyzed == 2
+    (failure,) = summary.failures
+    assert (failure.status, failure.recording.path.stem) == ("quarantined", "poison")
+    assert all(process.poll() is None for process in cluster.workers)
+
+
+def test_a_worker_with_other_models_refuses_in_one_sentence(
+    calls: Path, cluster: DaskProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callmood.cluster.models_hash", lambda _: "0123456789abcdef")
+    with pytest.raises(
+        ClusterError, match=r"the worker on .* needs models of hash 0123456789abcdef and finds "
+    ):
+        run(calls, tmp_path / "x.duckdb", cluster.address)
+
+
+def test_nobody_at_the_address_is_told(calls: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--scheduler"):
+        callmood.analyze(calls, db=str(tmp_path / "x.duckdb"), backend="dask")
+    with pytest.raises(ClusterError, match="no scheduler of dask answers there"):
+        run(calls, tmp_path / "x.duckdb", "tcp://127.0.0.1:1")
+
+
+@pytest.fixture
+def ray_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a cluster of Ray on 127.0.0.1, of one node and two slots."""
+    # A token of this test's own, for the cluster and for the run; Ray reads it as it is imported.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    pytest.importorskip("ray")
+    port = free_port()
+    folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # its sockets' paths must be short
+    command = [sys.executable, "-m", "ray.scripts.scripts"]
+    environment = {
+        **os.environ,
+        "RAY_ADDRESS": "",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests"))),
+    }
+    subprocess.run(
+        [
+            *command, "start", "--head", "--port", str(port), "--node-ip-address", "127.0.0.1", "--num-cpus", "2",
+            "--include-dashboard", "false", "--disable-usage-stats", "--temp-dir", str(folder),
+            "--object-store-memory", "100000000",
+        ],
+        check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    yield f"127.0.0.1:{port}"
+    for pid in processes_of(folder):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Processes whose command line names a folder."""
+    own = str(folder).encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if own in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+@pytest.mark.skipif(
+    not os.environ.get("CALLMOOD_TEST_RAY"), reason="CALLMOOD_TEST_RAY is not set: not shown to pass yet"
+)
+def test_ray_does_the_same_work(
+    calls: Path, on_one_machine: Path, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_work", stand_in_work)
+    database = tmp_path / "many.duckdb"
+    callmood.analyze(calls, db=str(database), backend="ray", scheduler=ray_address)
+
+    assert differences(database, on_one_machine) == []
