@@ -30,8 +30,10 @@ def conversation(shared: Path) -> Floats:
     return np.concatenate(examples, axis=1)
 
 
-def make_calls(folder: Path, *, count: int, channels: int, shared: Path = SHARED) -> None:
-    """Write `count` recordings of `CALL_S` seconds, PCM at 8 kHz, no two with the same content."""
+def make_calls(
+    folder: Path, *, count: int, channels: int, shared: Path = SHARED, call_s: int = CALL_S
+) -> None:
+    """Write `count` recordings of `call_s` seconds, PCM at 8 kHz, no two with the same content."""
     import soundfile
 
     folder.mkdir(parents=True)
@@ -40,6 +42,6 @@ def make_calls(folder: Path, *, count: int, channels: int, shared: Path = SHARED
     rng = np.random.default_rng(0)
     for number in range(count):
         start = int(rng.integers(spoken.shape[1]))
-        piece = np.take(spoken, range(start, start + CALL_S * RATE_HZ), axis=1, mode="wrap")
+        piece = np.take(spoken, np.arange(start, start + call_s * RATE_HZ), axis=1, mode="wrap")
         path = folder / f"{number:04}.wav"
         soundfile.write(path, piece.T * rng.uniform(0.5, 1.0), RATE_HZ, subtype="PCM_16")

@@ -43,10 +43,10 @@ class Cost:
     """Most memory of the parent, and of any process that it started."""
 
 
-def analyze(folder: Path, *, jobs: int) -> Cost:
-    """Analyze the recordings of a folder into a new database beside it; raises where that fails."""
+def analyze(folder: Path, *, jobs: int, database: Path | None = None) -> Cost:
+    """Analyze the recordings of a folder into a database, a new one where none is named; raises where that fails."""
     with tempfile.TemporaryDirectory() as place:
-        database = Path(place) / "calls.duckdb"
+        database = database or Path(place) / "calls.duckdb"
         command = [sys.executable, "-m", "callmood", "analyze", str(folder), "--db", str(database)]
         busy_s, began_s = _busy_s(), time.monotonic()
         process = subprocess.Popen(

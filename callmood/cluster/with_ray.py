@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,8 @@ class RayCluster:
     """
 
     def __init__(self, address: str) -> None:
+        # Ray reads it on import, and would send what it does to its makers.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
         except ImportError as error:
