@@ -34,7 +34,9 @@ def row(name: str, hours: float, cost: Cost) -> str:
 
 def measure(shared: Path, *, database: Path | None) -> None:
     """Print the table."""
-    print("| run | hours of audio | processor s | core-hours for 1,000 hours | parent at most | worker at most |")
+    print(
+        "| run | hours of audio | processor s | core-hours for 1,000 hours | parent at most | worker at most |"
+    )
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
