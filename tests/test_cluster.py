@@ -77,9 +77,8 @@ def test_a_lost_worker_and_an_added_one_change_nothing(
     calls: Path, on_one_machine: Path, cluster: DaskProcesses, tmp_path: Path
 ) -> None:
     def disturb(progress: Progress) -> None:
-        if progress.done == 2:
+        if progress.done == 1:  # written at once; later ones come together
             cluster.workers[0].kill()
-        if progress.done == 3:
             cluster.workers.append(cluster.start_worker())
 
     database = tmp_path / "many.duckdb"
@@ -93,7 +92,7 @@ def test_a_lost_scheduler_ends_the_run_and_the_next_one_goes_on(
     calls: Path, on_one_machine: Path, cluster: DaskProcesses, tmp_path: Path
 ) -> None:
     def lose(progress: Progress) -> None:
-        if progress.done == 3:
+        if progress.done == 1:
             cluster.scheduler.kill()
 
     database = tmp_path / "many.duckdb"
@@ -106,7 +105,7 @@ def test_a_lost_scheduler_ends_the_run_and_the_next_one_goes_on(
     cluster.workers = [cluster.start_worker()]
     summary = run(calls, database, cluster.address)
 
-    assert summary.already_known >= 3
+    assert summary.already_known >= 1
     assert summary.analyzed == 14 - summary.already_known
     assert differences(database, on_one_machine) == []
 
