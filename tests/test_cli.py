@@ -104,6 +104,7 @@ def test_every_command_and_option_has_a_help_text() -> None:
             "retry",
             "export",
             "listen",
+            "load",
         )
     }
     for name, command in program.commands.items():
