@@ -40,6 +40,7 @@ from callmood.metrics import area_under_curve, interval_95
 from callmood.pipeline import Engines, analyze_audio
 from callmood.settings import ESCALATION_THRESHOLD
 from callmood.trajectory import EscalationRule, affect_of, course_of, escalation_scores, find_escalations
+from callmood.trajectory.speech import speech_per_window
 from callmood.types import Analysis, Audio, CallMetadata, Escalation, Leg, Recording, Turn
 from training.acoustics import read_noises, read_rooms
 from training.augment import Acoustics
@@ -242,10 +243,10 @@ def _within(script: Script, analysis: Analysis) -> dict[str, tuple[int, int]]:
         inside = (middle_s >= utterance.start_s) & (middle_s <= utterance.end_s)
         acted[inside] = EMOTIONS.index(utterance.clips[0].emotion)
         spoken |= inside
-    found = course_of(windows.affect, windows.turn_index, analysis.turns)
-    truth = course_of(
-        affect_of(np.eye(len(EMOTIONS), dtype=np.float32)[acted]), windows.turn_index, analysis.turns
-    )
+    steps_s = speech_per_window(windows.turn_index, analysis.turns)
+    found = course_of(windows.affect, windows.turn_index, steps_s, analysis.turns)
+    meant = affect_of(np.eye(len(EMOTIONS), dtype=np.float32)[acted])
+    truth = course_of(meant, windows.turn_index, steps_s, analysis.turns)
     within = {}
     for name in ("valence", "arousal", "negativity"):
         off = np.abs(getattr(found, name) - getattr(truth, name))[spoken]

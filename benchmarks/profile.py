@@ -80,11 +80,10 @@ def measure(shared: Path, *, channels: int) -> dict[str, float]:
     from callmood import batch, pipeline
     from callmood.results.store import Store
     from callmood.settings import load_settings
-    from callmood.types import CallResult, Leg, Recording
+    from callmood.types import Leg, Recording
 
     settings = load_settings({"device": "cpu"}).settings
     stages = Stages()
-    results: list[CallResult] = []
     with tempfile.TemporaryDirectory() as place:
         make_calls(Path(place) / "calls", count=CALLS + 1, channels=channels, shared=shared)
         recordings = [

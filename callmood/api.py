@@ -228,9 +228,16 @@ def write_page(path: str | Path, *, db: str | Path | None = None, top: int | Non
     from callmood.report.page import write_page as write
     from callmood.results.read import connect as connect_database
 
-    name = load_settings({"db": db and str(db)}).settings.db
-    with connect_database(name) as connection:
-        write(connection, Path(path), database=Path(name).name, made_at=datetime.now().astimezone(), top=top)
+    settings = load_settings({"db": db and str(db)}).settings
+    with connect_database(settings.db) as connection:
+        write(
+            connection,
+            Path(path),
+            database=Path(settings.db).name,
+            made_at=datetime.now().astimezone(),
+            timezone=settings.timezone,
+            top=top,
+        )
 
 
 def plot_call(call: str, path: str | Path, *, db: str | Path | None = None) -> None:

@@ -28,6 +28,7 @@ from callmood.trajectory import (
     escalation_scores,
     find_escalations,
 )
+from callmood.trajectory.speech import speech_per_window
 from callmood.types import Analysis, Audio, CallResult, Diarization, Recording, Turn, Windows
 
 if TYPE_CHECKING:
@@ -229,7 +230,8 @@ def _score(cast: Roles, audio: Audio, engines: Engines) -> Scores:
 
 def _trajectory(scores: Scores, turns: tuple[Turn, ...]) -> Windows:
     affect = affect_of(scores.windows)
-    course = course_of(affect, scores.window_turn, turns)
+    steps_s = speech_per_window(scores.window_turn, turns)
+    course = course_of(affect, scores.window_turn, steps_s, turns)
     return Windows(
         turn_index=scores.window_turn,
         start_s=scores.window_start_s,

@@ -24,6 +24,7 @@ def rendered(database: Path, *, top: int = 50) -> str:
             connection,
             database=database.name,
             made_at=datetime(2026, 3, 3, 8, 0, tzinfo=UTC),
+            timezone="UTC",
             top=top,
         )
 

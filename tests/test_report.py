@@ -52,11 +52,6 @@ def test_calls_can_be_one_agents_and_limited(connection: Connection) -> None:
     assert column(report.calls(connection, agent_id="alice", limit=1), "call_id") == ["call-1"]
 
 
-def test_agents_are_rows_of_agent_summary(connection: Connection) -> None:
-    assert column(report.agents(connection), "agent_id") == ["alice", "bob"]
-    assert column(report.agents(connection, limit=1), "agent_id") == ["alice"]
-
-
 def test_escalations_can_be_of_an_agent_or_a_call(connection: Connection) -> None:
     assert column(report.escalations(connection, agent_id="bob"), "call_id") == ["call-3"]
     (event,) = report.escalations(connection, call_id="call-1").records()

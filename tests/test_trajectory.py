@@ -180,7 +180,7 @@ def test_the_course_is_each_speakers_own() -> None:
     )
     rows = np.concatenate([certain("happy"), 0.5 * certain("angry") + 0.5 * certain("sad"), certain("happy")])
 
-    course = course_of(affect_of(rows), np.array([0, 1, 2], dtype=np.int32), turns)
+    course = course_of(affect_of(rows), np.array([0, 1, 2], dtype=np.int32), np.full(3, 2.0), turns)
 
     assert course.valence == pytest.approx([0.81, (-0.51 - 0.63) / 2, 0.81])
     assert course.negativity == pytest.approx([0.0, 0.625, 0.0])
@@ -192,7 +192,7 @@ def test_the_course_is_each_speakers_own() -> None:
 
 
 def test_no_windows_have_no_course() -> None:
-    course = course_of(affect_of(certain()), np.zeros(0, dtype=np.int32), ())
+    course = course_of(affect_of(certain()), np.zeros(0, dtype=np.int32), np.zeros(0), ())
 
     assert course.arousal.shape == course.arousal_se.shape == (0,)
 

@@ -107,7 +107,9 @@ def speech_in_calls(recordings: Sequence[Floats]) -> list[Regions]:
         regions = speech_regions(
             (as_is + amplified) * np.float32(0.5), duration_s=len(samples) / RATE_HZ, settings=CALL_VAD
         )
-        found.append(_without_quiet_edges(regions, level))
+        # What is left of a click with quiet around it is a click.
+        trimmed = _without_quiet_edges(regions, level)
+        found.append(trimmed[trimmed[:, 1] - trimmed[:, 0] >= CALL_VAD.min_speech_s])
     return found
 
 

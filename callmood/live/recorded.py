@@ -109,11 +109,13 @@ def _windows(owns: list[_Own]) -> Windows:
     each = [(index, window) for index, own in enumerate(owns) for window in own.windows]
     window_turn = np.array([index for index, _ in each], dtype=np.int32)
     affect = _joined([window.affect for _, window in each])
+    steps_s = np.array([window.step_s for _, window in each], dtype=np.float64)
+    course = course_of(affect, window_turn, steps_s, [own.turn for own in owns], causal=True)
     return Windows(
         turn_index=window_turn,
         start_s=np.array([window.start_s for _, window in each], dtype=np.float64),
         end_s=np.array([window.end_s for _, window in each], dtype=np.float64),
         affect=affect,
-        negativity_smooth=np.array([window.negativity_smooth for _, window in each], dtype=np.float32),
-        course=course_of(affect, window_turn, [own.turn for own in owns], causal=True),
+        negativity_smooth=course.negativity,
+        course=course,
     )

@@ -4,7 +4,6 @@ from callmood.report.choice import ALL_CALLS, Choice, chosen
 from callmood.report.groups import Groups, find_groups, weeks_of_agent
 from callmood.report.queries import (
     Table,
-    agents,
     calls,
     conversation,
     escalations,
@@ -25,7 +24,6 @@ __all__ = [
     "Choice",
     "Groups",
     "Table",
-    "agents",
     "calls",
     "chosen",
     "conversation",

@@ -157,7 +157,13 @@ def _explained() -> list[str]:
 
 
 def write_page(
-    connection: Connection, path: Path, *, database: str, made_at: datetime, top: int | None = None
+    connection: Connection,
+    path: Path,
+    *,
+    database: str,
+    made_at: datetime,
+    timezone: str,
+    top: int | None = None,
 ) -> None:
     """Write the page to `path` in one step.
 
@@ -169,6 +175,8 @@ def write_page(
         What to call it on the page.
     made_at
         When the page is made, aware.
+    timezone
+        That of the settings, for which statistics are stored.
     top
         How many calls get a plot, by their score; default 50.
 
@@ -177,15 +185,17 @@ def write_page(
     UsageError
         The file cannot be written.
     """
-    page = render_page(connection, database=database, made_at=made_at, top=top or CALLS_SHOWN)
+    page = render_page(
+        connection, database=database, made_at=made_at, timezone=timezone, top=top or CALLS_SHOWN
+    )
     try:
         replace_file(path, page)
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
-def render_page(connection: Connection, *, database: str, made_at: datetime, top: int) -> str:
-    """The page's HTML; every number on it is a column of a view."""
+def render_page(connection: Connection, *, database: str, made_at: datetime, timezone: str, top: int) -> str:
+    """The page's HTML; every number on it is a column of a view or one of `agent_statistics`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
@@ -209,8 +219,7 @@ def render_page(connection: Connection, *, database: str, made_at: datetime, top
     templates.globals |= {"left": LEFT, "right": WIDTH - RIGHT, "top": TOP, "width": WIDTH}
     style, script = (_source(templates, name) for name in ("page.css", "page.js"))
     (overview,) = queries.overview(connection).records()
-    # The time zone decides on groups by hour, day and week alone.
-    groups = find_groups(connection, "agent", timezone="UTC", limit=AGENTS_SHOWN)
+    groups = find_groups(connection, "agent", timezone=timezone, limit=AGENTS_SHOWN)
     ranked = [record["call_id"] for record in queries.calls(connection, limit=top).records()]
     cards = [
         Card(call=call, why=why(call), plot=plot(call))

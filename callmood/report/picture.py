@@ -120,7 +120,9 @@ def _draw(call: CallInDepth, chart: Any, lanes: Any) -> None:
                 markerfacecolor="white",
                 markeredgecolor=_ESCALATION,
             )
-    chart.set(ylim=(0, 1), ylabel="negativity, smoothed, ± 95 %", title=printable(f"Call {call.call_id}"))
+    chart.set(
+        ylim=(0, 1), ylabel="negativity, smoothed, ± 1.96 s.e.", title=printable(f"Call {call.call_id}")
+    )
     chart.grid(axis="y", linewidth=0.5, alpha=0.5)
     lanes.set_yticks(range(len(speakers)), [printable(who({"speaker": s, "role": r})) for s, r in speakers])
     lanes.set_xticks(ticks_s(duration_s), [clock(t_s) for t_s in ticks_s(duration_s)])

@@ -44,7 +44,7 @@ class Track:
     line: str
     """SVG path, a stretch for each turn; empty where nothing was scored."""
     band: str
-    """SVG path of the band of 95 % about the line, a shape for each turn; empty where its width is not known."""
+    """SVG path of the band of 1.96 standard errors about the line, a shape for each turn; empty where its width is not known."""
     thread: str
     """SVG path that joins the turns."""
     lane_y: float

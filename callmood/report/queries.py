@@ -67,15 +67,6 @@ def unsure_roles(connection: Connection, *, choice: Choice, agent_id: str | None
     return int(left_out)
 
 
-def agents(connection: Connection, *, limit: int | None = None) -> Table:
-    """`agent_summary`, the highest share of escalated calls first."""
-    return _select(
-        connection,
-        "SELECT * FROM agent_summary ORDER BY escalation_rate DESC NULLS LAST, agent_id LIMIT $limit",
-        limit=limit,
-    )
-
-
 def escalations(
     connection: Connection,
     *,

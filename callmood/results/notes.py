@@ -23,8 +23,9 @@ RELATIONS: dict[str, str] = {
     ),
     "trajectory": "Emotion over time: one row per window with its speaker and role.",
     "trajectories": (
-        "Valence, arousal and negativity over time, smoothed, with a band of 95 %: one row per window and dimension. "
-        "Smoothed and band are as in trajectory; NULL in calls that an earlier version wrote."
+        "Valence, arousal and negativity over time, smoothed, with a band of 1.96 standard errors on either side: one "
+        "row per window and dimension. Smoothed and band are as in trajectory; in calls that an earlier version wrote "
+        "the bands are NULL, and smoothed, too, but for negativity."
     ),
     "escalations": "One row per escalation of any speaker (role tells whose), with what is known of its call.",
     "speaker_summary": "One row per speaker of a call.",
@@ -177,7 +178,7 @@ COLUMNS: dict[str, str] = {
     ),
     "evidence": (
         "Largest loss of the account of calm: strain beyond the usual, times seconds, scaled to a minute of the speaker's "
-        "speech (docs/escalation.md); there is an escalation where it reaches escalation_threshold."
+        "speech (docs/escalation.md; not scaled where calls.diarizer is causal 1); there is an escalation where it reaches escalation_threshold."
     ),
     "score": "evidence / (evidence + 4), 0 to 1: 0.5 at the default threshold.",
     "t_s": "Centre of the window, in seconds from the start of the call.",

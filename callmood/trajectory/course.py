@@ -9,12 +9,17 @@ from numpy.typing import NDArray
 
 from callmood.trajectory.affect import deviations_of
 from callmood.trajectory.smoothing import smooth, smoothed_errors
-from callmood.trajectory.speech import speech_per_window, windows_by_speaker
+from callmood.trajectory.speech import windows_by_speaker
 from callmood.types import Affect, Course, Turn
 
 
 def course_of(
-    affect: Affect, window_turn: NDArray[np.int32], turns: Sequence[Turn], *, causal: bool = False
+    affect: Affect,
+    window_turn: NDArray[np.int32],
+    steps_s: NDArray[np.float64],
+    turns: Sequence[Turn],
+    *,
+    causal: bool = False,
 ) -> Course:
     """The course of every speaker over that speaker's own windows.
 
@@ -24,12 +29,13 @@ def course_of(
         Of the windows.
     window_turn
         Shape (n,): index of each window's turn; ordered by turn and time.
+    steps_s
+        Shape (n,): seconds of speech that each window stands for.
     turns
         Of the call.
     causal
         As for `smooth`.
     """
-    steps_s = speech_per_window(window_turn, turns)
     deviations = deviations_of(affect.probabilities)
     names = ("valence", "arousal", "negativity")
     smoothed = {name: np.zeros(len(window_turn), dtype=np.float32) for name in names}

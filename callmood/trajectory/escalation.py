@@ -19,8 +19,9 @@ MIN_OVERLAP_S = 0.25
 """Shorter speech of another party at an onset is the inaccuracy of a boundary."""
 MINUTE_S = 60.0
 """Speech of a speaker for which evidence is as it is summed; see `_excess`."""
+SHORTEST_S = 25.0
 LONGEST_S = 150.0
-"""Speech beyond which more of it asks for no more evidence: no longer speech was measured."""
+"""Shorter speech counts as the first, longer as the second: neither was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,7 @@ def _excess(probabilities: Floats, steps_s: NDArray[np.float64], rule: Escalatio
     """
     strain = strain_of(probabilities).astype(float)
     beyond = strain - rule.level - rule.own_share * np.average(strain, weights=steps_s)
-    return np.asarray(beyond * steps_s * np.sqrt(MINUTE_S / min(float(steps_s.sum()), LONGEST_S)))
+    return np.asarray(beyond * steps_s * np.sqrt(MINUTE_S / np.clip(steps_s.sum(), SHORTEST_S, LONGEST_S)))
 
 
 def _largest_evidence(excess: NDArray[np.float64]) -> float:

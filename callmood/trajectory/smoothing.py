@@ -13,8 +13,8 @@ TIME_CONSTANT_S = 5.0
 """Seconds of the speaker's own speech after which a window's weight has fallen to 1/e."""
 TURNS_CORRELATION = 0.5
 """Between the errors that the network makes in two turns of one speaker; in one turn they are taken to be the same. With
-it, bands of 1.96 standard errors hold the truth about as often as they should on the scripted calls of development speakers
-(docs/metrics.md)."""
+it, chosen on scripted calls of development speakers, bands of 1.96 standard errors hold the truth of other speakers as often
+as docs/metrics.md says."""
 
 
 def smooth(
