@@ -273,13 +273,14 @@ def test_a_speaker_whose_usual_strain_is_high_needs_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("speech_s", "scale"), [(15, 2.0), (60, 1.0), (135, 2 / 3), (150, 0.4**0.5), (600, 0.4**0.5)]
+    ("speech_s", "scale"),
+    [(15, 2.4**0.5), (25, 2.4**0.5), (60, 1.0), (135, 2 / 3), (150, 0.4**0.5), (600, 0.4**0.5)],
 )
-def test_more_speech_asks_for_more_evidence_up_to_what_was_measured(speech_s: int, scale: float) -> None:
+def test_more_speech_asks_for_more_evidence_as_far_as_was_measured(speech_s: int, scale: float) -> None:
     rows = stretches(("neutral", 2 * speech_s - 6), ("angry", 6))
     (score,) = escalation_scores(*spoken(rows), replace(RULE, own_share=0.0))
 
-    # Scaled by the root of 60 s over the speech, which counts as 150 s at the most.
+    # Scaled by the root of 60 s over the speech, which counts as 25 s at the least and 150 s at the most.
     assert score.evidence == pytest.approx(scale * 6 * 0.5 * 0.7)
 
 
