@@ -252,6 +252,7 @@ def test_escalations_say_who_when_how_long_and_whether_recovered(reading: Run) -
         "0:09",
         "0.75",
         "no",
+        "silent",
     ]
     assert len(rows) == 2
     assert len(json.loads(reading("report", "--escalations", "--json")[1])) == 2
@@ -289,7 +290,7 @@ def test_show_prints_turns_trajectory_escalations_and_the_worst_moment(reading: 
     # One bar per second: the customer's windows are centred at 8, 10, 21 and 27 s.
     (bars,) = [line for line in out.splitlines() if line.startswith("S2 customer   ") and "▁" in line]
     assert bars[14:] == " " * 8 + "▁ ▁" + " " * 10 + "▃" + " " * 5 + "▇"
-    assert rows[-1] == ["S2", "customer", "0:21", "0:27", "0:09", "0.75", "no"]
+    assert rows[-1] == ["S2", "customer", "0:21", "0:27", "0:09", "0.75", "no", "silent"]
 
 
 def test_show_of_a_call_without_results_says_why(reading: Run) -> None:
