@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from callmood.emotion.model import EmotionModel
 from callmood.emotions import PROBABILITY_COLUMNS
 from callmood.errors import EngineUnavailableError
 from callmood.gpu import client, servers
-from callmood.gpu.client import Address, use_servers
+from callmood.gpu.client import Address, predict, use_servers
 from callmood.gpu.servers import Gpu, Servers, find_gpus
 from callmood.pipeline import analyze_recording, load_engines
 from callmood.settings import Settings
@@ -39,8 +40,8 @@ BROKEN = Gpu(name="GPU 7", visible="-1")
 
 
 @contextmanager
-def serving(gpus: list[Gpu]) -> Iterator[tuple[Address, ...]]:
-    with Servers(gpus, models=None, environment={}, warnings=[]) as running:
+def serving(gpus: list[Gpu], warnings: list[str]) -> Iterator[tuple[Address, ...]]:
+    with Servers(gpus, models=None, environment={}, warnings=warnings) as running:
         for _ in running.wait(Stopping(max_runtime_s=120)):
             pass
         yield running.addresses
@@ -78,7 +79,7 @@ def test_two_servers_share_the_work_and_one_does_all_when_the_other_has_gone(
         asked.append(address)
         return connect(address, *args, **options)  # type: ignore[arg-type]
 
-    with serving(STAND_INS) as addresses:
+    with serving(STAND_INS, []) as addresses:
         monkeypatch.setattr(client, "Client", spy)
         use_servers(addresses)
         for _ in range(2):
@@ -93,6 +94,33 @@ def test_two_servers_share_the_work_and_one_does_all_when_the_other_has_gone(
         emotion.probabilities(heard, spans)
         emotion.probabilities(heard, spans)
         assert asked == [first, second, second]
+
+
+def test_a_run_that_fails_ends_the_server_with_its_reason_and_leaves_the_request_to_the_worker(
+    client_of_its_own: None,
+) -> None:
+    class Own:
+        output_shape = (None, None, 1)
+
+        def predict_on_batch(self, inputs: list[Floats]) -> Floats:
+            return np.full((1, 1, 1), 5.0, np.float32)
+
+    warnings: list[str] = []
+    with serving(STAND_INS[:1], warnings) as addresses:
+        use_servers(addresses)
+        # What the network of the server cannot take, as a stand-in for a driver that fails.
+        (found,) = predict("emotion", Own, [speech(40, 3)], [np.array([[0, 40]])])
+
+    assert found.tolist() == [[5.0]]
+    (warning,) = warnings
+    assert warning.startswith("CPU standing in for GPU 0: ValueError: ")
+    assert warning.endswith("; its work was done without it.")
+
+
+def test_a_run_that_hangs_ends_its_process() -> None:
+    program = "import time; from callmood.gpu.server import _ends_within as w\nwith w(0.1): time.sleep(60)"
+
+    assert subprocess.run([sys.executable, "-c", program], timeout=50).returncode == 1
 
 
 def test_requests_that_wait_go_through_the_network_together() -> None:

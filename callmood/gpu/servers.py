@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import select
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
 
@@ -60,19 +61,20 @@ class _Server:
             stdout=subprocess.PIPE,
             # What the native libraries print.
             stderr=subprocess.DEVNULL,
+            bufsize=0,
             env={**os.environ, **environment, "CUDA_VISIBLE_DEVICES": gpu.visible},
         )
         path, key = self.address
         told = {"address": path, "key": key.hex(), "device": gpu.device, "models": models}
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(told).encode() + b"\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # it may have ended by now
+            self.process.stdin.write(json.dumps(told).encode() + b"\n")
 
     def started(self, within_s: float) -> bool:
         """Whether it has said that it is ready or why it is not, waiting that long for it."""
         stdout = self.process.stdout
         assert stdout is not None
-        if not select.select([stdout], [], [], within_s)[0]:
+        if not wait([stdout.fileno()], within_s):
             return False
         said = stdout.readline().decode(errors="replace").strip()
         self.ready = said == READY
@@ -85,7 +87,8 @@ class _Server:
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
-        if self.ready and self.process.poll() is not None:
+        # After that it is ready it says nothing but why it ends.
+        if self.ready and wait([stdout.fileno()], 0):
             self.failure = stdout.readline().decode(errors="replace").strip() or self._how_it_ended()
         self.process.kill()
         self.process.wait()
