@@ -101,7 +101,7 @@ class Peer:
         windows = np.column_stack([starts, np.minimum(starts + window, len(mfcc))])
         spans = np.concatenate([[[0, len(mfcc)]], windows])
         frames, masks = _pad([normalize(mfcc, mfcc)], [spans])
-        found: Floats = self._model._network.predict([frames, masks], verbose=0)[0]
+        found: Floats = self._model.network.predict([frames, masks], verbose=0)[0]
         return found
 
 

@@ -277,7 +277,7 @@ def _carry_out(
         written_s = time.monotonic()
 
     try:
-        for result in results(todo, settings, stopping=stopping, out=out):
+        for result in results(todo, settings, stopping=stopping, out=out, warnings=warnings):
             if result is not None:
                 came += 1
                 if pseudonyms is not None:

@@ -62,8 +62,10 @@ def load_engines(settings: Settings) -> Engines:
     """
     from callmood.emotion.device import use_device
     from callmood.emotion.model import EmotionModel
+    from callmood.gpu.client import served
 
-    use_device(settings.device)
+    if not served():
+        use_device(settings.device)
     model, rule = EmotionModel(settings.models), EscalationRule(threshold_s=settings.escalation_threshold)
     causal = None
     if settings.causal:
@@ -91,8 +93,9 @@ def load_diarizer(settings: Settings) -> Diarizer:
     ModelError, EngineUnavailableError
     """
     from callmood.emotion.device import use_device
+    from callmood.gpu.client import served
 
-    if settings.device == "gpu":
+    if settings.device == "gpu" and not served():
         # Networks load when they are first needed; that there is no GPU is told before.
         use_device(settings.device)
     return make_diarizer(

@@ -210,7 +210,11 @@ class Settings:
         metadata={"help": "Write the outcome to this file for Prometheus's text-file collector."},
     )
     device: str = field(
-        default="auto", metadata={"choices": ("auto", "cpu", "gpu"), "help": "Where the networks run."}
+        default="auto",
+        metadata={
+            "choices": ("auto", "cpu", "gpu"),
+            "help": "Where the networks run; auto takes the GPUs that there are.",
+        },
     )
     models: str | None = field(
         default=None,

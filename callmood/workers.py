@@ -20,6 +20,7 @@ IDLE_S = 300.0
 _POLL_S = 0.5
 
 if TYPE_CHECKING:
+    from callmood.gpu.client import Address
     from callmood.results.archive import Out
 
 Work = Callable[[Recording, Settings], CallResult]
@@ -42,6 +43,7 @@ def results(
     *,
     stopping: Stopping | None = None,
     out: Out | None = None,
+    warnings: list[str] | None = None,
 ) -> Iterator[CallResult | None]:
     """Results as they come, in no order, from as many worker processes as the settings ask for; None now and then,
     while none comes.
@@ -50,7 +52,12 @@ def results(
     are then analyzed alone, each in a process of its own; one that kills that too is quarantined. What is not
     begun when `stopping` is due, or not finished when it is overdue, has no result. Where the settings name a
     cluster, its workers are asked instead; see `callmood.cluster`. `out`: where they write what they found.
+
+    Where this machine has GPUs, a process for each runs the networks of all workers; `warnings` grows by a sentence for
+    each that fails.
     """
+    from callmood.gpu.servers import Servers, find_gpus
+
     check_memory_limit(settings.max_memory_per_worker)
     stopping = stopping or Stopping()
     # Largest first, so that the last worker is not left alone with the longest call.
@@ -61,21 +68,35 @@ def results(
         yield from cluster_results(waiting, settings, work=_work, stopping=stopping, out=out)
         return
     workers = min(settings.worker_count, len(waiting))
-    while waiting and not stopping.due:
-        suspects = yield from _from_pool(waiting, settings, workers=workers, stopping=stopping)
-        for recording in suspects:
-            if not stopping.due:
-                yield from alone(recording, settings, work=_work, stopping=stopping)
+    gpus = find_gpus() if waiting and settings.device != "cpu" else []
+    environment = pool_options()["env"]
+    warnings = [] if warnings is None else warnings
+    with Servers(gpus, models=settings.models, environment=environment, warnings=warnings) as servers:
+        yield from servers.wait(stopping)
+        settings = servers.left_to_workers(settings)
+        options = pool_options(servers.addresses)
+        while waiting and not stopping.due:
+            suspects = yield from _from_pool(
+                waiting, settings, workers=workers, options=options, stopping=stopping
+            )
+            for recording in suspects:
+                if not stopping.due:
+                    yield from alone(recording, settings, work=_work, stopping=stopping, options=options)
 
 
 def _from_pool(
-    waiting: deque[Recording], settings: Settings, *, workers: int, stopping: Stopping
+    waiting: deque[Recording],
+    settings: Settings,
+    *,
+    workers: int,
+    options: dict[str, Any],
+    stopping: Stopping,
 ) -> Generator[CallResult | None, None, list[Recording]]:
     """Results of the recordings taken from `waiting`; returns those that were under way when a worker died."""
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    executor = get_reusable_executor(max_workers=workers, timeout=IDLE_S, **pool_options())
+    executor = get_reusable_executor(max_workers=workers, timeout=IDLE_S, **options)
     running: dict[Future[CallResult], Recording] = {}
     suspects: list[Recording] = []
     try:
@@ -109,13 +130,21 @@ def _from_pool(
 
 
 def alone(
-    recording: Recording, settings: Settings, *, work: Work, stopping: Stopping
+    recording: Recording,
+    settings: Settings,
+    *,
+    work: Work,
+    stopping: Stopping,
+    options: dict[str, Any] | None = None,
 ) -> Iterator[CallResult | None]:
-    """The result from a process of its own, whose death becomes the recording's status."""
+    """The result from a process of its own, whose death becomes the recording's status.
+
+    `options` of `pool_options`, where they are not the default.
+    """
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    executor = ProcessPoolExecutor(max_workers=1, **pool_options())
+    executor = ProcessPoolExecutor(max_workers=1, **(options or pool_options()))
     try:
         future = executor.submit(work, recording, settings)
         while not wait([future], timeout=_POLL_S).done:
@@ -138,20 +167,24 @@ def quarantined(recording: Recording) -> CallResult:
     return CallResult(recording=recording, status="quarantined", error=sentence)
 
 
-def pool_options() -> dict[str, Any]:
-    """How worker processes of this one are begun."""
+def pool_options(servers: Sequence[Address] = ()) -> dict[str, Any]:
+    """How worker processes of this one are begun; `servers`, where there are any, run their networks for them."""
     return {
         "env": {name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()},
         "initializer": _begin,
-        "initargs": (os.getpid(),),
+        "initargs": (os.getpid(), servers),
     }
 
 
-def _begin(parent: int) -> None:
+def _begin(parent: int, servers: Sequence[Address]) -> None:
     # Ctrl-C and SIGTERM may reach a whole process group; when a worker ends is for its parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent(parent)
+    if servers:
+        from callmood.gpu.client import use_servers
+
+        use_servers(servers, first=os.getpid())
 
 
 def _size(recording: Recording) -> int:

@@ -619,7 +619,7 @@ def test_the_written_models_answer_with_the_fitted_temperature(
     }
     assert models_hash(out) != models_hash(models)
     before, after = EmotionModel(models), EmotionModel(out)
-    frames = np.random.default_rng(0).normal(size=(60, before._network.input_shape[0][-1])).astype(np.float32)
+    frames = np.random.default_rng(0).normal(size=(60, before.network.input_shape[0][-1])).astype(np.float32)
     (old,) = before.probabilities([frames], [np.array([[0, 60]])])
     (new,) = after.probabilities([frames], [np.array([[0, 60]])])
     assert new == pytest.approx(metrics.with_temperature(old, refit.temperature), abs=1e-4)

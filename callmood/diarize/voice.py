@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callmood.emotion.device import use_device
-from callmood.emotion.network import STRIDE, NetworkConfig, load_weights, pool_spans, predict_spans
+from callmood.emotion.network import STRIDE, NetworkConfig, load_weights, pool_spans
 from callmood.errors import ModelError
 from callmood.features import FrontEnd, Spread
+from callmood.gpu.client import predict, served
 from callmood.model_files import VOICE_CONFIG, VOICE_WEIGHTS, verified
 from callmood.types import Floats
 
@@ -111,8 +112,9 @@ class VoiceModel:
         return self._config.dimensions
 
     @cached_property
-    def _network(self) -> Any:
-        use_device(self._device)
+    def network(self) -> Any:
+        """The Keras model in this process; see `build_voice_network`."""
+        use_device("cpu" if served() else self._device)
         network = build_voice_network(self._config)
         load_weights(network, self._weights)
         return network
@@ -122,7 +124,7 @@ class VoiceModel:
 
         `stretches` are of `relative_to_call`; each of `spans` has shape (n, 2), first and one-past-last frame.
         """
-        return [unit(rows) for rows in predict_spans(self._network, stretches, spans)]
+        return [unit(rows) for rows in predict("voice", lambda: self.network, stretches, spans)]
 
 
 def unit(rows: Floats) -> Floats:

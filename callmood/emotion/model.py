@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.emotion.device import import_tensorflow
-from callmood.emotion.network import NetworkConfig, build_network, load_weights, predict_spans
+from callmood.emotion.device import import_tensorflow, use_device
+from callmood.emotion.network import NetworkConfig, build_network, load_weights
 from callmood.emotions import EMOTIONS
 from callmood.errors import ModelError
 from callmood.features import FrontEnd
+from callmood.gpu.client import predict, served
 from callmood.model_files import CONFIG, WEIGHTS, verified
 from callmood.types import Floats
 
@@ -29,20 +31,33 @@ class EmotionModel:
     """
 
     def __init__(self, models: str | Path | None = None) -> None:
-        import_tensorflow()
-        config_path, weights = verified(CONFIG, models), verified(WEIGHTS, models)
-        config = json.loads(config_path.read_text(encoding="utf-8"))
+        self._config_path, self._weights = verified(CONFIG, models), verified(WEIGHTS, models)
+        config = json.loads(self._config_path.read_text(encoding="utf-8"))
         if tuple(config["emotions"]) != EMOTIONS:
-            raise ModelError(f"{config_path}: made for other emotions; use models made for this version.")
+            raise ModelError(
+                f"{self._config_path}: made for other emotions; use models made for this version."
+            )
         self.front_end = FrontEnd(**config["front_end"])
         self.temperature = float(config["temperature"])
+        self._config = config["network"]
+        if not served():
+            # Before the first recording, whatever is wrong with it.
+            _ = self.network
+
+    @cached_property
+    def network(self) -> Any:
+        """The Keras model in this process; see `callmood.emotion.network.build_network`."""
+        if served():
+            use_device("cpu")
+        import_tensorflow()
         try:
-            self._network: Any = build_network(NetworkConfig(**config["network"]))
+            network = build_network(NetworkConfig(**self._config))
         except TypeError as error:
             raise ModelError(
-                f"{config_path}: made for another version; use models made for this version."
+                f"{self._config_path}: made for another version; use models made for this version."
             ) from error
-        load_weights(self._network, weights)
+        load_weights(network, self._weights)
+        return network
 
     def probabilities(self, stretches: Sequence[Floats], spans: Sequence[NDArray[np.int64]]) -> list[Floats]:
         """Emotion probabilities of spans inside stretches of speech.
@@ -59,7 +74,7 @@ class EmotionModel:
         For each stretch, shape (n, 7), calibrated: softmax of the logits over the temperature.
         """
         found = []
-        for logits in predict_spans(self._network, stretches, spans):
+        for logits in predict("emotion", lambda: self.network, stretches, spans):
             logits = logits / self.temperature
             odds = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
             found.append(np.asarray(odds / odds.sum(axis=-1, keepdims=True), dtype=np.float32))
@@ -71,7 +86,7 @@ class EmotionModel:
         Each of shape (n_mfcc,). Raises ModelError where the network never heard MFCC as they are.
         """
         try:
-            layer = self._network.get_layer("absolute_norm")
+            layer = self.network.get_layer("absolute_norm")
         except ValueError as error:
             raise ModelError(
                 "These models hear MFCC relative to the call alone, so live audio gives them nothing to begin with; "

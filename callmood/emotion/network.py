@@ -23,7 +23,7 @@ from callmood.types import Floats
 STRIDE = 4
 """MFCC frames per step of the trunk's output."""
 _BATCH_FRAMES = 24_000
-"""MFCC frames, padding included, that run through the network at a time (five minutes of speech)."""
+"""MFCC frames, padding included, that run through the network at a time on a CPU (five minutes of speech)."""
 _MAX_STRETCHED = 1.5
 """How many times as long as the shortest the longest stretch of a batch may be,"""
 _LEAST_FRAMES = 1000
@@ -136,7 +136,11 @@ def load_weights(network: Any, weights: Path) -> None:
 
 
 def predict_spans(
-    network: Any, stretches: Sequence[Floats], spans: Sequence[NDArray[np.int64]]
+    network: Any,
+    stretches: Sequence[Floats],
+    spans: Sequence[NDArray[np.int64]],
+    *,
+    batch_frames: int = _BATCH_FRAMES,
 ) -> list[Floats]:
     """What a network of `pool_spans` says of spans inside stretches.
 
@@ -146,6 +150,8 @@ def predict_spans(
         Each of shape (frames, inputs).
     spans
         For each stretch, shape (n, 2): first and one-past-last frame of each span.
+    batch_frames
+        MFCC frames, padding included, that run through the network at a time.
 
     Returns
     -------
@@ -153,7 +159,7 @@ def predict_spans(
     """
     width = int(network.output_shape[-1])
     results: list[Floats] = [np.zeros((0, width), dtype=np.float32)] * len(stretches)
-    for members in _batches([len(stretch) for stretch in stretches]):
+    for members in _batches([len(stretch) for stretch in stretches], batch_frames):
         frames, masks = _pad([stretches[i] for i in members], [spans[i] for i in members])
         batch = np.asarray(network.predict_on_batch([frames, masks]), dtype=np.float32)
         for row, index in enumerate(members):
@@ -161,8 +167,8 @@ def predict_spans(
     return results
 
 
-def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices grouped by similar length, each group within `_BATCH_FRAMES` once padded, and little of it padding."""
+def _batches(lengths: Sequence[int], batch_frames: int) -> list[list[int]]:
+    """Indices grouped by similar length, each group within `batch_frames` once padded, and little of it padding."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         if groups:
@@ -170,7 +176,7 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
             group, length = groups[-1], lengths[index]
             padded = len(group) * lengths[group[-1]]
             similar = length <= _MAX_STRETCHED * lengths[group[0]] or padded < _LEAST_FRAMES
-            if similar and (len(group) + 1) * length <= _BATCH_FRAMES:
+            if similar and (len(group) + 1) * length <= batch_frames:
                 group.append(index)
                 continue
         groups.append([index])

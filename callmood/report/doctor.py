@@ -84,18 +84,20 @@ def _ffmpeg() -> Check:
 
 
 def _gpu(settings: Settings) -> Check:
-    devices = sorted(Path("/dev").glob("nvidia[0-9]*"))
-    if devices:
-        found = ", ".join(str(device) for device in devices)
+    from callmood.gpu.servers import find_gpus
+
+    gpus = find_gpus()
+    if gpus:
+        found = ", ".join(gpu.name for gpu in gpus)
         return Check(
             name="gpu",
             state="ok",
-            found=f"{found} present; used if TensorFlow finds its CUDA libraries, which is not tried here",
+            found=f"{found}; used if TensorFlow finds its CUDA libraries, which is not tried here; a run warns if not",
         )
     return Check(
         name="gpu",
         state="problem" if settings.device == "gpu" else "absent",
-        found="no NVIDIA device; everything runs on the CPU",
+        found="no NVIDIA device is visible; everything runs on the CPU",
         advice="use --device auto or cpu" if settings.device == "gpu" else None,
     )
 
