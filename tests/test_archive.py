@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,11 @@ import callmood
 from benchmarks.cluster import DaskProcesses
 from benchmarks.kills import differences, make_calls, stand_in_work
 from callmood import workers
-from callmood.errors import UsageError
+from callmood.cluster import WorkerLostError
+from callmood.cluster.on_worker import Task, carry_out_here
+from callmood.errors import ClusterError, UsageError
 from callmood.results import archive as archives
+from callmood.types import CallResult
 
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
 QUERIES = re.findall(r"```sql\n(.*?)```", DOCUMENT, flags=re.S)
@@ -146,3 +152,48 @@ def test_duckdb_reads_the_archive_as_the_documentation_says(
 def test_places_that_hold_nothing_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--out"):
         callmood.load(tmp_path / "nowhere", db=str(tmp_path / "x.duckdb"))
+
+
+class OneWorker:
+    """A cluster of one worker, which is this process; `loses` says which tasks are lost with it."""
+
+    def __init__(self, loses: Callable[[Task], bool] = lambda _: False) -> None:
+        self._loses = loses
+        self.tasks: list[Task] = []
+        self._ended: list[int] = []
+
+    def slots(self) -> int:
+        return 1
+
+    def submit(self, task: Task) -> int:
+        self._ended.append(len(self.tasks))
+        self.tasks.append(task)
+        return self._ended[-1]
+
+    def finished(self, *, wait_s: float) -> list[int]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def results(self, submitted: int) -> Sequence[CallResult]:
+        task = self.tasks[submitted]
+        if self._loses(task):
+            raise WorkerLostError
+        return carry_out_here(replace(task, isolated=False))
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_worker_that_does_not_see_the_folder_of_the_results_says_so(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(task: Task) -> bool:
+        assert task.out is not None
+        assert task.out.root == str(tmp_path / "out")
+        shutil.rmtree(tmp_path / "out")
+        return False
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("callmood.cluster.connect", lambda _: OneWorker(elsewhere))
+    with pytest.raises(ClusterError, match=r"does not see in .*/out what the run put there"):
+        analyze(calls, out="out", backend="dask", scheduler="tcp://127.0.0.1:1")

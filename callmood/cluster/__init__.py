@@ -12,6 +12,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from callmood.cluster.on_worker import Task
@@ -95,6 +97,8 @@ def cluster_results(
     if not waiting:
         return
     model_hash = models_hash(settings.models)
+    if settings.rttm is not None:  # workers have working folders of their own
+        settings = replace(settings, rttm=str(Path(settings.rttm).absolute()))
     cluster = connect(settings)
     try:
         tasks = deque(

@@ -16,6 +16,7 @@ from callmood.model_files import set_of_hash
 from callmood.remote import RemotePath
 from callmood.settings import Settings
 from callmood.stopping import Stopping
+from callmood.text import printable
 from callmood.types import CallResult, Recording
 from callmood.workers import IDLE_S, Work, alone, pool_options
 
@@ -52,6 +53,8 @@ def carry_out_here(task: Task) -> list[CallResult]:
     settings = _settings_here(task.settings, task.model_hash, task.version)
     for recording in task.recordings:
         _check_seen(recording)
+    if task.out is not None:
+        _check_shared(task.out)
     do = _isolated if task.isolated else _here
     results = [do(recording, settings, task.work) for recording in task.recordings]
     if task.out is None:
@@ -82,6 +85,16 @@ def _check_seen(recording: Recording) -> None:
                 f"{_worker()} does not see the folder of {recording.name}; mount it there, or name the recordings by "
                 "a URL."
             )
+
+
+def _check_shared(out: Out) -> None:
+    from callmood.results.archive import Archive
+
+    if not Archive(out.root).holds(f"runs/{out.name_of_run}"):
+        raise ClusterError(
+            f"{_worker()} does not see in {printable(out.root)} what the run put there; have --out name a folder that all "
+            "machines share, or a URL."
+        )
 
 
 def _worker() -> str:

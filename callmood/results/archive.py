@@ -48,6 +48,15 @@ class Out:
     superseded: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Of a recording's call_id: the known calls that its result takes the place of."""
 
+    def __post_init__(self) -> None:
+        if not is_url(self.root):  # workers have working folders of their own
+            object.__setattr__(self, "root", str(Path(self.root).absolute()))
+
+    @property
+    def name_of_run(self) -> str:
+        """The name, below `runs` and `files`, of the files with the run's own rows."""
+        return f"date={self.run.started_at:%Y-%m-%d}/{self.run.run_id}.parquet"
+
 
 class Archive:
     """A folder, or a URL that stands for one."""
@@ -82,6 +91,15 @@ class Archive:
                 f"{printable(self.root)}: results cannot be written there ({why(error)}); see to space and permissions, "
                 "or name another place with --out."
             ) from error
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a file of that name; False too where that cannot be told."""
+        if self._files is None:
+            return Path(self.root, name).is_file()
+        try:
+            return bool(self._files.exists(f"{self._path}/{name}"))
+        except Exception:
+            return False
 
     def names(self, table: str) -> list[str]:
         """The files of a table, sorted."""
@@ -228,7 +246,7 @@ def write_run(out: Out, store: Store) -> None:
             connection.execute(
                 f"COPY (SELECT * FROM {table} WHERE {rows}) TO '{_quoted(file)}' (FORMAT parquet)"
             )
-            archive.put(file, f"{table}/date={out.run.started_at:%Y-%m-%d}/{out.run.run_id}.parquet")
+            archive.put(file, f"{table}/{out.name_of_run}")
 
 
 @contextmanager
