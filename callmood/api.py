@@ -130,12 +130,15 @@ def load(archive: str | Path, **settings: Any) -> LoadSummary:
     callmood.errors.CallmoodError
         With one sentence that says what to do.
     """
-    from callmood.results.archive import load_archive
+    from callmood.results.archive import existing, load_archive
     from callmood.results.store import Store
 
     effective = load_settings(settings).settings
+    # Before the database is made, so that a mistyped name leaves nothing behind.
+    found = existing(str(archive))
     with Store(effective.db, wait_s=effective.wait) as store:
-        return load_archive(str(archive), store, timezone=effective.timezone)
+        store.check_pseudonyms(None)
+        return load_archive(found, store, timezone=effective.timezone)
 
 
 def link_agents(**settings: Any) -> LinkSummary:

@@ -92,6 +92,31 @@ def test_the_next_run_goes_on_and_new_content_takes_the_place_of_old(calls: Path
     assert differences(loaded, direct) == []
 
 
+def test_of_a_call_that_went_and_came_again_the_newest_row_decides(calls: Path, tmp_path: Path) -> None:
+    out, direct = tmp_path / "out", tmp_path / "direct.duckdb"
+    between, loaded = tmp_path / "between.duckdb", tmp_path / "loaded.duckdb"
+
+    def analyze_both() -> None:
+        age(calls)
+        analyze(calls, out=str(out))
+        analyze(calls, db=str(direct))
+
+    analyze_both()
+    callmood.load(out, db=str(between))
+    first = (calls / "call-3.wav").read_bytes()
+    for shorter in (4000, 8000):
+        (calls / "call-3.wav").write_bytes(first[:-shorter])
+        analyze_both()
+    callmood.load(out, db=str(between))
+    assert differences(between, direct) == []
+
+    (calls / "again.wav").write_bytes(first)
+    analyze_both()
+    for database in (between, loaded):
+        assert callmood.load(out, db=str(database)).found == 7
+        assert differences(database, direct) == []
+
+
 def test_a_part_that_was_never_finished_does_not_count(
     calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +148,9 @@ def test_what_was_purged_stays_away(calls: Path, tmp_path: Path) -> None:
     summary = callmood.load(out, db=str(loaded))
 
     assert (summary.loaded, summary.purged) == (0, 1)
+    with duckdb.connect(str(loaded)) as connection:
+        left = "SELECT count(*) FROM files WHERE content_hash IN (SELECT content_hash FROM purged_recordings)"
+        assert connection.execute(left).fetchone() == (0,)
 
 
 def test_workers_of_a_cluster_write_their_parts_themselves(calls: Path, tmp_path: Path) -> None:
@@ -152,6 +180,17 @@ def test_duckdb_reads_the_archive_as_the_documentation_says(
 def test_places_that_hold_nothing_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--out"):
         callmood.load(tmp_path / "nowhere", db=str(tmp_path / "x.duckdb"))
+    assert not (tmp_path / "x.duckdb").exists()
+
+
+def test_nothing_is_loaded_beside_pseudonyms(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLMOOD_PSEUDONYM_KEY", "a key of the tests, not secret")
+    analyze(calls, db=str(tmp_path / "x.duckdb"), pseudonymize=True)
+    analyze(calls, out=str(tmp_path / "out"))
+    with pytest.raises(UsageError, match="its ids are pseudonyms"):
+        callmood.load(tmp_path / "out", db=str(tmp_path / "x.duckdb"))
 
 
 class OneWorker:

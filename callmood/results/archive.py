@@ -125,8 +125,7 @@ class Archive:
             return
         with tempfile.TemporaryDirectory(prefix="callmood-") as folder:
             places = [str(Path(folder, f"{index}.parquet")) for index in range(len(names))]
-            for name, place in zip(names, places, strict=True):
-                self._files.get_file(f"{self._path}/{name}", place)
+            self._files.get([f"{self._path}/{name}" for name in names], places)
             yield places
 
 
@@ -266,27 +265,34 @@ def known_store(root: str) -> Iterator[Store]:
 
 
 def _read_newest(archive: Archive, store: Store) -> None:
-    """Make the temporary table `newest_calls`: the rows of the archive's `calls` that count."""
+    """Make two temporary tables of the archive's `calls`: `newest_calls`, the rows that count, and `gone_calls`, whose
+    place others took until `gone_at`."""
     connection: Any = store.connection
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE newest_calls AS "
+        "CREATE OR REPLACE TEMP TABLE found_calls AS "
         "SELECT *, NULL::VARCHAR AS part, NULL::VARCHAR[] AS superseded FROM calls LIMIT 0"
     )
     names = archive.names("calls")
-    if not names:
-        return
-    with archive.at_hand(names) as places:
-        connection.execute(
-            """
-            INSERT INTO newest_calls BY NAME
-            WITH found AS (SELECT * FROM read_parquet($places, hive_partitioning = false, union_by_name = true)),
-            gone AS (SELECT unnest(superseded) AS call_id, analyzed_at AS gone_at FROM found)
-            SELECT f.* FROM found AS f
-            WHERE NOT EXISTS (FROM gone AS g WHERE g.call_id = f.call_id AND g.gone_at >= f.analyzed_at)
-            QUALIFY row_number() OVER (PARTITION BY f.call_id ORDER BY f.analyzed_at DESC, f.part) = 1
-            """,
-            {"places": places},
-        )
+    if names:
+        with archive.at_hand(names) as places:
+            connection.execute(
+                "INSERT INTO found_calls BY NAME "
+                "SELECT * FROM read_parquet($places, hive_partitioning = false, union_by_name = true)",
+                {"places": places},
+            )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE gone_calls AS SELECT call_id, max(analyzed_at) AS gone_at "
+        "FROM (SELECT unnest(superseded) AS call_id, analyzed_at FROM found_calls) GROUP BY call_id"
+    )
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE newest_calls AS
+        SELECT f.* FROM found_calls AS f
+        WHERE NOT EXISTS (FROM gone_calls AS g WHERE g.call_id = f.call_id AND g.gone_at > f.analyzed_at)
+        QUALIFY row_number() OVER (PARTITION BY f.call_id ORDER BY f.analyzed_at DESC, f.part) = 1
+        """
+    )
+    connection.execute("DROP TABLE found_calls")
 
 
 def _take_in_runs_and_files(archive: Archive, store: Store) -> None:
@@ -310,19 +316,24 @@ class LoadSummary:
     """Calls left out because they were purged from the database."""
 
 
-def load_archive(root: str, store: Store, *, timezone: str) -> LoadSummary:
-    """Bring what an archive holds into a database; what is there already, or newer, is left as it is.
-
-    Raises UsageError where there is no archive.
-    """
+def existing(root: str) -> Archive:
+    """The archive at a place; raises UsageError where there is none."""
     archive = Archive(root)
     if not archive.names("runs"):
         raise UsageError(f"{printable(root)}: holds no results; `callmood analyze --out` writes them.")
+    return archive
+
+
+def load_archive(archive: Archive, store: Store, *, timezone: str) -> LoadSummary:
+    """Bring what an archive holds into a database; what is there already, or newer, is left as it is.
+
+    Raises UsageError where a file cannot be read.
+    """
     _read_newest(archive, store)
     connection: Any = store.connection
     rows = connection.execute(
         """
-        SELECT n.part, n.call_id, n.superseded,
+        SELECT n.part, n.call_id,
                coalesce(c.analyzed_at >= n.analyzed_at, false) AS known,
                n.content_hash IN (SELECT content_hash FROM purged_recordings)
                OR list_has_any(CAST(n.legs->'$[*].content_hash' AS VARCHAR[]),
@@ -331,26 +342,29 @@ def load_archive(root: str, store: Store, *, timezone: str) -> LoadSummary:
         """
     ).fetchall()
     parts: dict[str, list[str]] = {}
-    superseded: dict[str, set[str]] = {}
-    for part, call_id, others, known, purged in rows:
+    for part, call_id, known, purged in rows:
         if not known and not purged:
             parts.setdefault(part, []).append(call_id)
-            superseded.setdefault(part, set()).update(others or ())
     names = {table: archive.names(table) for table in (*TABLES_OF_CALLS, "calls")} if parts else {}
     by_part = {(table, Path(name).stem): name for table, of_table in names.items() for name in of_table}
     for part, call_ids in parts.items():
         wanted = {table: by_part[table, part] for table in names if (table, part) in by_part}
         with archive.at_hand(list(wanted.values())) as places:
-            store.take_in(
-                dict(zip(wanted, places, strict=True)), call_ids, superseded=superseded[part] - set(call_ids)
-            )
+            store.take_in(dict(zip(wanted, places, strict=True)), call_ids)
+    # What the archive has no newer row of, and the database none since another took its place.
+    gone = connection.execute(
+        "SELECT c.call_id FROM calls AS c JOIN gone_calls AS g USING (call_id) "
+        "WHERE c.analyzed_at < g.gone_at AND c.call_id NOT IN (SELECT call_id FROM newest_calls)"
+    ).fetchall()
+    if gone:
+        store.remove([call_id for (call_id,) in gone])
     _take_in_runs_and_files(archive, store)
     store.make_statistics(timezone=timezone)
     return LoadSummary(
         found=len(rows),
         loaded=sum(len(call_ids) for call_ids in parts.values()),
-        already_known=sum(row[3] for row in rows),
-        purged=sum(row[4] and not row[3] for row in rows),
+        already_known=sum(known for *_, known, _ in rows),
+        purged=sum(purged and not known for *_, known, purged in rows),
     )
 
 

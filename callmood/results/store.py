@@ -509,31 +509,47 @@ class Store:
             )
             derive_new(connection, ids, rows={name: f"new_{name}" for name in _DERIVED_FROM})
 
-    def take_in(
-        self, tables: Mapping[str, str], call_ids: Sequence[str], *, superseded: Iterable[str]
-    ) -> None:
-        """Write calls from Parquet files in one transaction, replacing what was known of them and of those superseded.
+    def take_in(self, tables: Mapping[str, str], call_ids: Sequence[str]) -> None:
+        """Write calls from Parquet files in one transaction, replacing what was known of them.
 
         `tables`: a file for each table, with further columns that are left out.
         """
-        ids = {"ids": list(call_ids)}
-        gone = {"ids": [*call_ids, *superseded]}
+        connection, ids = self._connection, {"ids": list(call_ids)}
         with self._transaction():
-            self._outdate_statistics()
+            self._remove(call_ids)
             for table in (*TABLES_OF_CALLS, "calls"):
-                self._connection.execute(f"DELETE FROM {table} WHERE list_contains($ids, call_id)", gone)
-            for table, file in tables.items():
-                more = "part, superseded" if table == "calls" else "part"
-                self._connection.execute(
-                    f"INSERT INTO {table} BY NAME SELECT * EXCLUDE ({more}) FROM "
-                    "read_parquet($file, hive_partitioning = false) WHERE list_contains($ids, call_id)",
-                    ids | {"file": file},
-                )
+                into = self._emptied_new(table) if table in _DERIVED_FROM else table
+                if table in tables:
+                    more = "part, superseded" if table == "calls" else "part"
+                    connection.execute(
+                        f"INSERT INTO {into} BY NAME SELECT * EXCLUDE ({more}) FROM "
+                        "read_parquet($file, hive_partitioning = false) WHERE list_contains($ids, call_id)",
+                        ids | {"file": tables[table]},
+                    )
+                if into != table:
+                    connection.execute(f"INSERT INTO {table} SELECT * FROM {into}")
+            derive_new(connection, call_ids, rows={name: f"new_{name}" for name in _DERIVED_FROM})
+
+    def remove(self, call_ids: Sequence[str]) -> None:
+        """Remove calls whose place others took, in one transaction."""
+        with self._transaction():
+            self._remove(call_ids)
             self._connection.execute(
-                "DELETE FROM linked_agents WHERE call_id NOT IN (SELECT call_id FROM calls)"
+                "DELETE FROM linked_agents WHERE list_contains($ids, call_id)", {"ids": list(call_ids)}
             )
-            for call_id in gone["ids"]:
-                derive_call(self._connection, call_id)
+
+    def _remove(self, call_ids: Sequence[str]) -> None:
+        self._outdate_statistics()
+        found = self._connection.execute(
+            "SELECT call_id FROM calls WHERE list_contains($ids, call_id)", {"ids": list(call_ids)}
+        )
+        # Tables of windows are large: they are not looked through for calls that are new.
+        if known := [call_id for (call_id,) in found.fetchall()]:
+            for table in (*TABLES_OF_CALLS, "calls"):
+                self._connection.execute(
+                    f"DELETE FROM {table} WHERE list_contains($ids, call_id)", {"ids": known}
+                )
+            forget_derived(self._connection, known)
 
     def take_in_rows(self, table: str, files: Sequence[str]) -> None:
         """Write the rows of Parquet files into `runs` or `files`, in one transaction."""
@@ -544,6 +560,9 @@ class Store:
                 f"QUALIFY row_number() OVER (PARTITION BY {'path' if table == 'files' else 'run_id'} "
                 f"ORDER BY {'modified_ns' if table == 'files' else 'finished_at'} DESC NULLS LAST) = 1",
                 {"files": list(files)},
+            )
+            self._connection.execute(
+                "DELETE FROM files WHERE content_hash IN (SELECT content_hash FROM purged_recordings)"
             )
 
     def update_metadata(self, recordings: Iterable[Recording]) -> None:
@@ -709,21 +728,23 @@ class Store:
         import pandas as pd
 
         filled = [part for part in parts if len(part)]
-        new = f"new_{table}"
-        if table in _DERIVED_FROM:
-            self._connection.execute(
-                f"CREATE OR REPLACE TEMPORARY TABLE {new} AS SELECT * FROM main.{table} LIMIT 0"
-            )
+        into = self._emptied_new(table) if table in _DERIVED_FROM else table
         if not filled:
             return
         rows = pd.concat(filled, ignore_index=True)
         names = ", ".join(rows.columns)
         self._connection.register("rows_to_append", rows)
-        into = new if table in _DERIVED_FROM else table
         self._connection.execute(f"INSERT INTO {into} ({names}) SELECT {names} FROM rows_to_append")
         self._connection.unregister("rows_to_append")
-        if into == new:
-            self._connection.execute(f"INSERT INTO {table} SELECT * FROM {new}")
+        if into != table:
+            self._connection.execute(f"INSERT INTO {table} SELECT * FROM {into}")
+
+    def _emptied_new(self, table: str) -> str:
+        """An empty temporary table like a table, for the rows of it that derived tables are made of."""
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMPORARY TABLE new_{table} AS SELECT * FROM main.{table} LIMIT 0"
+        )
+        return f"new_{table}"
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
