@@ -19,7 +19,7 @@ from callmood.discover.settled import Looks
 from callmood.errors import DatabaseError, RefusedValueError, StoppedError
 from callmood.model_files import NEEDED, models_hash, verified
 from callmood.pseudonyms import Pseudonyms
-from callmood.results.archive import Out, Parts, known_store, write_run
+from callmood.results.archive import Out, known_store, write_files, write_parts, write_run
 from callmood.results.holder import holder_path, user_name
 from callmood.results.publish import backup_path, snapshot_path
 from callmood.results.schema import MIGRATIONS
@@ -54,17 +54,21 @@ def run_batch(
     with _opened(settings, pseudonyms, stopping) if settings.out is None else _known(settings) as store:
         known = store.known_calls()
         looks = Looks(until_stopped(stopping, store.content_hash))
-        discovery = discover(
-            paths,
-            metadata=Path(settings.metadata) if settings.metadata else None,
-            pattern=settings.pattern,
-            timezone=settings.timezone,
-            content_hash=looks.hash,
-            known=known,
-            exclude=own_files(settings),
-            pseudonyms=pseudonyms,
-        )
         run = _describe_run(settings, pseudonyms)
+        try:
+            discovery = discover(
+                paths,
+                metadata=Path(settings.metadata) if settings.metadata else None,
+                pattern=settings.pattern,
+                timezone=settings.timezone,
+                content_hash=looks.hash,
+                known=known,
+                exclude=own_files(settings),
+                pseudonyms=pseudonyms,
+            )
+        finally:
+            if settings.out is not None:
+                write_files(Out(root=settings.out, run=run), store)
         now = (run.settings_hash, run.model_hash)
         known_by_id = {call.call_id: call for call in known}
         purged = (
@@ -231,11 +235,8 @@ def _carry_out(
     every_s = settings.snapshot_every if out is None else 0
     snapshots = Snapshots(store, every_s=every_s, warnings=warnings)
     store.begin_run(run)
-    parts = None
     if out is not None:
         write_run(out, store)
-        # Workers of a cluster write for themselves.
-        parts = Parts(out) if settings.backend == "loky" else None
         if plan.unchanged:
             warnings.append(
                 f"{len(plan.unchanged)} known calls have a new path or new metadata, which --out does not take down; "
@@ -256,10 +257,11 @@ def _carry_out(
         nonlocal audio_s, done, written_s
         these = pending.copy()
         pending.clear()
-        if parts is not None:
-            for result in these:
-                parts.add(result)
-        for result in _written(store, these, run, plan) if out is None else these:
+        if out is None:
+            these = _written(store, these, run, plan)
+        elif settings.backend == "loky":  # workers of a cluster have written them
+            these = write_parts(out, these)
+        for result in these:
             done += 1
             if result.analysis is None:
                 failures.append(result)
@@ -292,12 +294,14 @@ def _carry_out(
     finally:
         if pending:
             write_pending()
-    if parts is not None:
-        parts.finish()
     if unsettled:
         warnings.append(
             f"{unsettled[0].name}{_and_more(len(unsettled) - 1)}: still being written, so left for "
             "the next run."
+        )
+    if out is not None and any(failure.status in ("failed", "quarantined") for failure in failures):
+        warnings.append(
+            "`callmood retry` tries calls that failed again once `callmood load` has brought them into a database."
         )
     store.finish_run(
         run.run_id,

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from benchmarks.kills import differences, make_calls, stand_in_work
 from callmood import workers
 from callmood.cluster import WorkerLostError
 from callmood.cluster.on_worker import Task, carry_out_here
-from callmood.errors import ClusterError, UsageError
+from callmood.discover.identity import hash_file
+from callmood.errors import ClusterError, StoppedError, UsageError
 from callmood.results import archive as archives
+from callmood.stopping import Stopping
 from callmood.types import CallResult
 
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
@@ -124,7 +126,7 @@ def test_a_part_that_was_never_finished_does_not_count(
     put = archives.Archive.put
 
     def die(self: archives.Archive, local: Path, name: str) -> None:
-        if name.startswith("calls/date=2026-11-25"):
+        if name.startswith("calls/") and list((tmp_path / "out" / "calls").rglob("*.parquet")):
             raise KeyboardInterrupt
         put(self, local, name)
 
@@ -221,6 +223,58 @@ class OneWorker:
 
     def close(self) -> None:
         pass
+
+
+def test_of_recordings_lost_together_only_the_one_that_does_it_is_quarantined(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = str(calls / "call-2.wav")
+    cluster = OneWorker(lambda task: any(str(recording.path) == poison for recording in task.recordings))
+    monkeypatch.setattr("callmood.cluster.connect", lambda _: cluster)
+    monkeypatch.setattr(
+        "callmood.cluster._portions",
+        lambda waiting, **_: [[r for r in waiting if r.metadata.queue == "billing"]],
+    )
+    summary = analyze(
+        calls, out=str(tmp_path / "out"), backend="dask", scheduler="tcp://127.0.0.1:1"
+    )
+    callmood.load(tmp_path / "out", db=str(tmp_path / "x.duckdb"))
+
+    assert [len(task.recordings) for task in cluster.tasks] == [2, 1, 1]
+    assert summary.analyzed == 2
+    assert any("callmood load" in warning for warning in summary.warnings)
+    with callmood.connect(tmp_path / "x.duckdb") as connection:
+        rows = connection.execute("SELECT call_id, status FROM calls ORDER BY ALL").fetchall()
+    assert rows == [("b", "ok"), ("c", "quarantined")]
+
+
+def test_finished_calls_and_hashes_are_kept_when_a_run_is_cut_off(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    stopping = Stopping()
+    reads: list[str] = []
+
+    def hash_one(path: Path) -> str:
+        reads.append(path.name)
+        stopping.ask()
+        return hash_file(path)
+
+    def cut_off(todo: Any, settings: Any, **_: Any) -> Iterator[CallResult]:
+        yield stand_in_work(todo[0], settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("callmood.discover.identity.hash_file", hash_one)
+    with pytest.raises(StoppedError):
+        analyze(calls, out=str(out), stopping=stopping)
+    with monkeypatch.context() as patch:
+        patch.setattr("callmood.batch.results", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            analyze(calls, out=str(out))
+    summary = analyze(calls, out=str(out))
+
+    assert sorted(reads) == sorted(path.name for path in calls.iterdir())
+    assert (summary.analyzed, summary.already_known) == (5, 1)
 
 
 def test_a_worker_that_does_not_see_the_folder_of_the_results_says_so(

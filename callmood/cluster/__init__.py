@@ -3,7 +3,7 @@
 A worker of Dask hands each recording to a process of its own, as one machine does, and Ray's worker is one: what kills that process is
 tried once more alone and then quarantined, and limits of time and memory hold. A worker that is lost, with its machine
 perhaps, has its recordings done again by others; that is the scheduler's own doing, and one whose workers are lost
-again and again is quarantined too. There are never more than `AHEAD` tasks for each slot of a worker on their way, so
+again and again, alone at last, is quarantined too. There are never more than `AHEAD` tasks for each slot of a worker on their way, so
 that a writer slower than the workers holds them back, and memory is bounded.
 """
 
@@ -57,8 +57,9 @@ class Cluster(Protocol):
         """Tasks that ended since; waits for the first of them, but no longer than `wait_s`."""
         ...
 
-    def results(self, submitted: Hashable) -> Sequence[CallResult]:
-        """What came of a task that ended, which is forgotten.
+    def results(self, submitted: Hashable) -> Sequence[CallResult] | None:
+        """What came of a task that ended, which is forgotten; None where its worker took that along, so that it is done
+        again and will be among those that ended once more.
 
         Raises WorkerLostError, ClusterError where the scheduler was lost, and what the task itself raised.
         """
@@ -102,7 +103,13 @@ def cluster_results(
     cluster = connect(settings)
     try:
         tasks = deque(
-            Task(work=work, recordings=tuple(together), settings=settings, model_hash=model_hash, out=out)
+            Task(
+                work=work,
+                recordings=tuple(together),
+                settings=settings,
+                model_hash=model_hash,
+                out=out and out.only(together),
+            )
             for together in _portions(waiting, slots=cluster.slots(), parts=out is not None)
         )
         yield from carry_out(tasks, cluster, stopping=stopping)
@@ -153,6 +160,17 @@ def carry_out(tasks: deque[Task], cluster: Cluster, *, stopping: Stopping) -> It
         for submitted in ended:
             task = running.pop(submitted)
             try:
-                yield from cluster.results(submitted)
+                results: Sequence[CallResult] | None = cluster.results(submitted)
             except WorkerLostError:
-                yield from (quarantined(recording) for recording in task.recordings)
+                if len(task.recordings) > 1:  # to find the one that workers die of
+                    tasks.extend(replace(task, recordings=(recording,)) for recording in task.recordings)
+                    continue
+                results = [quarantined(recording) for recording in task.recordings]
+                if task.out is not None:
+                    from callmood.results.archive import write_part
+
+                    results = write_part(task.out, results)
+            if results is None:
+                running[submitted] = task
+            else:
+                yield from results

@@ -11,10 +11,13 @@ from typing import Any
 from callmood.cluster import WorkerLostError
 from callmood.cluster.on_worker import Task, carry_out_here
 from callmood.errors import ClusterError, EngineUnavailableError
+from callmood.remote import why
 from callmood.text import printable
 from callmood.types import CallResult
 
 _CONNECT_S = 10.0
+_FETCH_S = 30.0
+"""How long to wait for results that are there: for ever where their worker is not any more, and was the last."""
 
 
 class DaskCluster:
@@ -39,6 +42,8 @@ class DaskCluster:
             ) from error
         self._ended: SimpleQueue[Any] = SimpleQueue()
         self._running: set[Any] = set()
+        self._again: list[Any] = []
+        """Tasks that ended, and are done again as their worker went before it was asked for the results."""
 
     def slots(self) -> int:
         if self._client.status != "running":
@@ -58,28 +63,41 @@ class DaskCluster:
         return future  # type: ignore[no-any-return]
 
     def finished(self, *, wait_s: float) -> Sequence[Hashable]:
-        found: list[Hashable] = []
+        found: list[Any] = []
         with suppress(Empty):
             found.append(self._ended.get(timeout=wait_s))
             while True:
                 found.append(self._ended.get_nowait())
+        found += self._again
+        self._again = [future for future in found if future.status in ("lost", "pending")]
+        found = [future for future in found if future not in self._again]
         if not found and self._client.status != "running":
             raise self._lost()
         return found
 
-    def results(self, submitted: Hashable) -> Sequence[CallResult]:
+    def results(self, submitted: Hashable) -> Sequence[CallResult] | None:
         from distributed.client import FutureCancelledError
         from distributed.scheduler import KilledWorker
 
         self._running.discard(submitted)
         future: Any = submitted
         try:
-            results: Sequence[CallResult] = future.result()
-            return results
+            results: Sequence[CallResult] = future.result(timeout=_FETCH_S)
         except KilledWorker as error:
             raise WorkerLostError from error
-        except (FutureCancelledError, OSError) as error:
+        except FutureCancelledError as error:
             raise self._lost() from error
+        except OSError as error:
+            if self._client.status != "running":
+                raise self._lost() from error
+            if isinstance(error, TimeoutError) and future.status != "error":
+                self._running.add(future)
+                self._again.append(future)
+                return None
+            raise ClusterError(
+                f"a worker of dask cannot do its work ({why(error)}); see to it and run again to go on."
+            ) from error
+        return results
 
     def close(self) -> None:
         if self._client.status == "running":

@@ -57,6 +57,11 @@ class Out:
         """The name, below `runs` and `files`, of the files with the run's own rows."""
         return f"date={self.run.started_at:%Y-%m-%d}/{self.run.run_id}.parquet"
 
+    def only(self, recordings: Sequence[Recording]) -> Out:
+        """The same, with what some recordings take the place of and no more."""
+        own = {r.call_id: others for r in recordings if (others := self.superseded.get(r.call_id))}
+        return replace(self, superseded=own)
+
 
 class Archive:
     """A folder, or a URL that stands for one."""
@@ -151,6 +156,7 @@ def write_part(out: Out, results: Sequence[CallResult]) -> list[CallResult]:
     names = "\0".join(result.recording.call_id for result in results)
     part = f"{out.run.run_id[:12]}-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
     archive = Archive(out.root)
+    superseded = out.only([result.recording for result in results]).superseded
     # Through a database of their own, so that rows are those of a direct run to the last digit.
     with (
         tempfile.TemporaryDirectory(prefix="callmood-") as folder,
@@ -160,7 +166,7 @@ def write_part(out: Out, results: Sequence[CallResult]) -> list[CallResult]:
         place = f"date={date_of(results[0].recording) or NO_DATE}/{part}.parquet"
         for table in (*TABLES_OF_CALLS, "calls"):
             file = Path(folder, f"{table}.parquet")
-            if _export(store, table, file, part=part, superseded=out.superseded):
+            if _export(store, table, file, part=part, superseded=superseded):
                 archive.put(file, f"{table}/{place}")
     return [_slim(result) for result in written]
 
@@ -213,39 +219,32 @@ def _slim(result: CallResult) -> CallResult:
     return replace(result, analysis=analysis)
 
 
-class Parts:
-    """Results that come one by one, written in parts."""
-
-    def __init__(self, out: Out) -> None:
-        self._out = out
-        self._waiting: dict[date | None, list[CallResult]] = {}
-
-    def add(self, result: CallResult) -> None:
-        """Take a result; it is written once its part is full."""
-        day = date_of(result.recording)
-        waiting = self._waiting.setdefault(day, [])
-        waiting.append(result)
-        if len(waiting) >= PART_CALLS:
-            write_part(self._out, self._waiting.pop(day))
-
-    def finish(self) -> None:
-        """Write what waits."""
-        for results in self._waiting.values():
-            write_part(self._out, results)
-        self._waiting.clear()
+def write_parts(out: Out, results: Sequence[CallResult]) -> list[CallResult]:
+    """Write results of any dates, a part for each; returns what was written, as `write_part` does."""
+    by_id = {result.recording.call_id: result for result in results}
+    return [
+        written
+        for of_date in by_date([result.recording for result in results])
+        for written in write_part(out, [by_id[recording.call_id] for recording in of_date])
+    ]
 
 
 def write_run(out: Out, store: Store) -> None:
-    """Write the rows of `runs` and `files` that a run left in the store that it worked with."""
-    archive = Archive(out.root)
+    """Write the row of `runs` that a run left in the store that it worked with."""
+    _write_rows(out, store, "runs", f"SELECT * FROM runs WHERE run_id = '{out.run.run_id}'")
+
+
+def write_files(out: Out, store: Store) -> None:
+    """Write the rows of `files` that a run added to a `known_store`."""
+    _write_rows(out, store, "files", "SELECT * FROM files EXCEPT SELECT * FROM known_files")
+
+
+def _write_rows(out: Out, store: Store, table: str, query: str) -> None:
     connection: Any = store.connection
     with tempfile.TemporaryDirectory(prefix="callmood-") as folder:
-        for table, rows in (("files", "true"), ("runs", f"run_id = '{out.run.run_id}'")):
-            file = Path(folder, f"{table}.parquet")
-            connection.execute(
-                f"COPY (SELECT * FROM {table} WHERE {rows}) TO '{_quoted(file)}' (FORMAT parquet)"
-            )
-            archive.put(file, f"{table}/{out.name_of_run}")
+        file = Path(folder, f"{table}.parquet")
+        if connection.execute(f"COPY ({query}) TO '{_quoted(file)}' (FORMAT parquet)").fetchone()[0]:
+            Archive(out.root).put(file, f"{table}/{out.name_of_run}")
 
 
 @contextmanager
@@ -261,6 +260,7 @@ def known_store(root: str) -> Iterator[Store]:
             "INSERT INTO calls BY NAME SELECT * EXCLUDE (part, superseded) FROM newest_calls"
         )
         _take_in_runs_and_files(archive, store)
+        store.connection.execute("CREATE TEMP TABLE known_files AS SELECT * FROM files")
         yield store
 
 
