@@ -11,7 +11,9 @@ scheduler, the workers and their processes, or loky's.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from typing import Self
 
 _ROOT = Path(__file__).resolve().parents[1]
 _START_S = 30.0
+_PR_SET_PDEATHSIG = 1
 
 
 def free_port() -> int:
@@ -32,6 +35,11 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def _end_with_parent() -> None:
+    """Have the system kill this process when the thread that started it ends, killed or not (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class DaskProcesses:
@@ -77,6 +85,7 @@ class DaskProcesses:
             },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            preexec_fn=_end_with_parent,
         )
 
     def __enter__(self) -> Self:

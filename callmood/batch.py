@@ -16,9 +16,10 @@ from callmood.discover import discover
 from callmood.discover.find import check_inputs
 from callmood.discover.identity import fingerprint
 from callmood.discover.settled import Looks
-from callmood.errors import DatabaseError, RefusedValueError, StoppedError
+from callmood.errors import DatabaseError, RefusedValueError, StoppedError, UsageError
 from callmood.model_files import NEEDED, models_hash, verified
 from callmood.pseudonyms import Pseudonyms
+from callmood.remote import is_url
 from callmood.results.archive import Out, known_store, write_files, write_parts, write_run
 from callmood.results.holder import holder_path, user_name
 from callmood.results.publish import backup_path, snapshot_path
@@ -48,6 +49,10 @@ def run_batch(
     stopping: Stopping,
 ) -> RunSummary:
     """Analyze what is new below `paths` into the database that the settings name; see `callmood.analyze`."""
+    if settings.pseudonymize and any(is_url(path) for path in paths):
+        raise UsageError(
+            "--pseudonymize hides no folders of a URL; name recordings by paths, or leave --pseudonymize out."
+        )
     # Before the database is made, so that a mistyped name leaves nothing behind.
     check_inputs(paths)
     pseudonyms = Pseudonyms.of_settings(settings)

@@ -62,6 +62,10 @@ class EngineUnavailableError(CallmoodError):
     """A diarizer, device or decoder was asked for that cannot run on this machine."""
 
 
+class ArchiveError(CallmoodError):
+    """Results as Parquet that cannot be written, or read."""
+
+
 class ClusterError(CallmoodError):
     """A cluster that does not answer, was lost, or has a worker that cannot do the work."""
 

@@ -1,4 +1,4 @@
-"""Recordings that lie elsewhere, named by a URL that fsspec understands: s3://, gs://, az://, sftp://, https://.
+"""Recordings that lie elsewhere, named by a URL that fsspec understands: s3://, gs://, az://, https://.
 
 Nothing is asked of the network but what such a URL, given by the user, says. Credentials come from where the protocol's
 own package takes them (environment, configuration files, roles of the machine); a URL that carries some is refused, as
@@ -25,8 +25,10 @@ from callmood.types import CallResult, Recording
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII)
 _MAGIC = re.compile(r"[*?\[]")
-_EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "sftp": "sftp", "https": "https"}
+_EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "https": "https"}
 """What to install for a protocol: the extra of callmood."""
+_WEB = ("http", "https")
+"""Elsewhere a question mark is a glob's, or a name's, and what stands before an @ names a container."""
 _MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "created")
 _TAGS = ("ETag", "etag", "md5Hash")
 _BLOCK_BYTES = 8 << 20
@@ -77,13 +79,13 @@ class RemotePath(PosixPath):
         if self.state is not None:
             return self.state
         files, path = filesystem(str(self))
-        with _trouble(str(self)):
+        with as_os_error(str(self)):
             return _state(files.info(path))
 
     def open(self, *_: Any, **__: Any) -> IO[Any]:  # type: ignore[override]
         """The content, to be read as bytes."""
         files, path = filesystem(str(self))
-        with _trouble(str(self)):
+        with as_os_error(str(self)):
             opened: IO[Any] = files.open(path, "rb", block_size=_BLOCK_BYTES)
             return opened
 
@@ -213,11 +215,16 @@ def filesystem(url: str) -> tuple[Any, str]:
     Raises UsageError.
     """
     parts = urlsplit(url)
-    if parts.password or parts.query:
+    web = parts.scheme in _WEB
+    if parts.password or (web and (parts.username or parts.query)):
         shown = f"{parts.scheme}://{parts.hostname}{parts.path}"
         raise UsageError(
-            f"{printable(shown)}: the URL carries a password or a query, which would be kept with the results; leave "
+            f"{printable(shown)}: the URL carries a password or a query, or a user's name, which would be kept with the results; leave "
             "credentials to the environment."
+        )
+    if parts.scheme in ("sftp", "ssh"):  # fsspec takes any host's key there
+        raise UsageError(
+            f"{printable(url)}: {parts.scheme}:// is not supported; mount the folder (sshfs, say) and name it by its path."
         )
     try:
         from fsspec.core import url_to_fs
@@ -237,7 +244,7 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _trouble(url: str) -> Iterator[None]:
+def as_os_error(url: str) -> Iterator[None]:
     """Whatever a protocol's package raises, as the OSError that a local file would raise."""
     try:
         yield

@@ -150,7 +150,7 @@ class Settings:
         metadata={
             "choices": BACKENDS,
             "help": "Where the work is done: loky is this machine; dask and ray are a cluster, whose workers "
-            "--scheduler leads to.",
+            "--scheduler leads to (ray: not shown to work yet).",
         },
     )
     scheduler: str | None = field(

@@ -21,7 +21,7 @@ from callmood import workers
 from callmood.cluster import WorkerLostError
 from callmood.cluster.on_worker import Task, carry_out_here
 from callmood.discover.identity import hash_file
-from callmood.errors import ClusterError, StoppedError, UsageError
+from callmood.errors import ArchiveError, ClusterError, StoppedError, UsageError
 from callmood.results import archive as archives
 from callmood.stopping import Stopping
 from callmood.types import CallResult
@@ -185,6 +185,34 @@ def test_places_that_hold_nothing_are_told(tmp_path: Path) -> None:
     assert not (tmp_path / "x.duckdb").exists()
 
 
+def test_foreign_and_damaged_parquet_is_told_in_one_sentence(calls: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    analyze(calls, out=str(out))
+    (part, *_) = sorted(out.glob("turns/*/*.parquet"))
+    part.write_bytes(part.read_bytes()[:50])
+    with pytest.raises(ArchiveError, match="holds Parquet that is damaged"):
+        callmood.load(out, db=str(tmp_path / "x.duckdb"))
+    duckdb.execute(f"COPY (SELECT 1 AS x) TO '{out}/calls/date=2026-11-24/x.parquet'")
+    with pytest.raises(ArchiveError, match="or another program wrote"):
+        callmood.load(out, db=str(tmp_path / "x.duckdb"))
+
+
+def test_what_cannot_be_written_is_tried_twice_and_ends_the_run(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def refuse(self: archives.Archive, local: Path, name: str) -> None:
+        tries.append(name)
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(archives.Archive, "_put", refuse)
+    monkeypatch.setattr(archives, "_AGAIN_S", 0.0)
+    with pytest.raises(ArchiveError, match="cannot be written there") as raised:
+        analyze(calls, out=str(tmp_path / "out"))
+    assert (len(tries), raised.value.exit_code) == (2, 1)
+
+
 def test_nothing_is_loaded_beside_pseudonyms(
     calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,9 +263,7 @@ def test_of_recordings_lost_together_only_the_one_that_does_it_is_quarantined(
         "callmood.cluster._portions",
         lambda waiting, **_: [[r for r in waiting if r.metadata.queue == "billing"]],
     )
-    summary = analyze(
-        calls, out=str(tmp_path / "out"), backend="dask", scheduler="tcp://127.0.0.1:1"
-    )
+    summary = analyze(calls, out=str(tmp_path / "out"), backend="dask", scheduler="tcp://127.0.0.1:1")
     callmood.load(tmp_path / "out", db=str(tmp_path / "x.duckdb"))
 
     assert [len(task.recordings) for task in cluster.tasks] == [2, 1, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import time
@@ -16,7 +17,7 @@ import callmood
 from benchmarks.cluster import DaskProcesses
 from benchmarks.kills import differences, make_calls, stand_in_work
 from callmood import workers
-from callmood.discover import discover
+from callmood.discover import discover, hash_file
 from callmood.errors import UsageError
 from callmood.remote import RemotePath, list_files
 
@@ -103,6 +104,7 @@ def test_names_metadata_and_patterns_work_with_urls(local: Path, store: Any, tmp
     store.put(str(local / "call-0.wav"), "calls/2026/ann_17.wav")
     store.put(str(local / "call-1.wav"), "calls/2026/bob_18.wav")
     store.put(str(local / "call-1.wav"), "calls/2026/notes.txt")
+    store.put(str(local / "call-2.wav"), "calls/asked/is it?.wav")
     (tmp_path / "calls.csv").write_text("path,queue\ns3://calls/2026/ann_17.wav,sales\nbob_18.wav,billing\n")
     found = discover(["s3://calls/2026/"], metadata=tmp_path / "calls.csv", pattern="{agent_id}_{call_id}")
 
@@ -114,6 +116,28 @@ def test_names_metadata_and_patterns_work_with_urls(local: Path, store: Any, tmp
     assert found.warnings == ()
     globbed = discover(["s3://calls/*/bob*.wav"])
     assert [str(recording.path) for recording in globbed.recordings] == ["s3://calls/2026/bob_18.wav"]
+    for asked in ("s3://calls/asked", "s3://calls/asked/is it?.wav"):
+        (recording,) = discover([asked]).recordings
+        assert (recording.path.name, recording.legs[0].has_content) == ("is it?.wav", True)
+
+
+def test_urls_and_pseudonyms_are_refused_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLMOOD_PSEUDONYM_KEY", "a key of the tests, not secret")
+    with pytest.raises(UsageError, match="hides no folders of a URL"):
+        callmood.analyze("s3://calls", db=str(tmp_path / "x.duckdb"), pseudonymize=True)
+
+
+def test_trouble_while_a_file_is_read_is_that_of_an_unreadable_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, _: Any) -> int:
+            raise RuntimeError("the connection broke")
+
+    monkeypatch.setattr(RemotePath, "open", lambda *_: Broken())
+    with pytest.raises(OSError, match=r"s3://calls/a\.wav: RuntimeError: the connection broke"):
+        hash_file(RemotePath("s3://calls/a.wav"))
 
 
 def test_content_is_read_again_only_where_the_store_says_that_it_changed(store: Any) -> None:
@@ -133,7 +157,9 @@ def test_content_is_read_again_only_where_the_store_says_that_it_changed(store: 
     [
         ("s3://tester:word@calls/x", "carries a password"),
         ("https://host/a.wav?X-Amz-Signature=word", "carries a password or a query"),
+        ("https://word@host/a.wav", "or a user's name"),
         ("s3://calls/nowhere", "does not exist"),
+        ("sftp://host/calls", "sftp:// is not supported"),
         ("gs://calls/x", r"callmood\[gs\]"),
         ("nothing://calls/x", "cannot be opened"),
     ],

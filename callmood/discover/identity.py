@@ -32,6 +32,7 @@ from pathlib import Path
 
 from callmood.discover.fields import MAX_ID_CHARACTERS, Facts
 from callmood.discover.notices import Notices
+from callmood.remote import as_os_error
 from callmood.types import KnownCall, Leg, Recording, Role
 
 
@@ -63,7 +64,7 @@ _OF_NOTHING = hashlib.sha256(b"").hexdigest()
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's content, 64 hexadecimal digits."""
-    with path.open("rb") as file:
+    with as_os_error(str(path)), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

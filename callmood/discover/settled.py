@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from callmood.remote import RemotePath
+
 RECENT_S = 60.0
 """A file changed within this time, by the clock, is looked at again"""
 APART_S = 1.0
@@ -49,7 +51,8 @@ class Looks:
 
     def hash(self, path: Path) -> str:
         """The content hash of a file that is looked at first."""
-        self._first[path] = look(path)
+        if not isinstance(path, RemotePath):  # what fetches that looks whether it is the same
+            self._first[path] = look(path)
         return self._content_hash(path)
 
     def changed(self, path: Path) -> bool:

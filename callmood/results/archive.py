@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,9 +26,10 @@ from typing import Any
 import numpy as np
 
 from callmood.emotions import EMOTIONS
-from callmood.errors import RefusedValueError, UsageError
+from callmood.errors import ArchiveError, RefusedValueError, UsageError
 from callmood.files import in_place_of
 from callmood.remote import filesystem, is_url, why
+from callmood.results.read import first_line
 from callmood.results.store import TABLES_OF_CALLS, Run, Store
 from callmood.text import printable
 from callmood.types import Affect, CallResult, Recording, Windows
@@ -37,6 +39,8 @@ PART_CALLS = 32
 NO_DATE = "__HIVE_DEFAULT_PARTITION__"
 _OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 """Where a file is there once it is whole."""
+_AGAIN_S = 1.0
+"""Before a second try to write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,47 +79,53 @@ class Archive:
             self._files, self._path = filesystem(self.root)
 
     def put(self, local: Path, name: str) -> None:
-        """Have a file there under a name, whole; raises UsageError where that fails."""
+        """Have a file there under a name, whole; raises ArchiveError where that fails twice."""
         try:
-            if self._files is None:
-                target = Path(self.root, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with in_place_of(target) as half:
-                    shutil.copyfile(local, half)
-                return
-            target_name = f"{self._path}/{name}"
-            if self.root.partition("://")[0] in _OBJECT_STORES:
-                self._files.put_file(str(local), target_name)
-            else:
-                folder, _, last = target_name.rpartition("/")
-                self._files.makedirs(folder, exist_ok=True)
-                self._files.put_file(str(local), f"{folder}/.{last}")
-                self._files.mv(f"{folder}/.{last}", target_name)
+            try:
+                self._put(local, name)
+            except Exception:
+                time.sleep(_AGAIN_S)
+                self._put(local, name)
         except Exception as error:
-            raise UsageError(
+            raise ArchiveError(
                 f"{printable(self.root)}: results cannot be written there ({why(error)}); see to space and permissions, "
                 "or name another place with --out."
             ) from error
 
+    def _put(self, local: Path, name: str) -> None:
+        if self._files is None:
+            target = Path(self.root, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with in_place_of(target) as half:
+                shutil.copyfile(local, half)
+            return
+        target_name = f"{self._path}/{name}"
+        if self.root.partition("://")[0] in _OBJECT_STORES:
+            self._files.put_file(str(local), target_name)
+        else:
+            folder, _, last = target_name.rpartition("/")
+            self._files.makedirs(folder, exist_ok=True)
+            self._files.put_file(str(local), f"{folder}/.{last}")
+            self._files.mv(f"{folder}/.{last}", target_name)
+
     def holds(self, name: str) -> bool:
-        """Whether there is a file of that name; False too where that cannot be told."""
+        """Whether there is a file of that name."""
         if self._files is None:
             return Path(self.root, name).is_file()
-        try:
+        with self._fetching():
             return bool(self._files.exists(f"{self._path}/{name}"))
-        except Exception:
-            return False
 
     def names(self, table: str) -> list[str]:
-        """The files of a table, sorted."""
+        """The files of a table, sorted; raises ArchiveError where they cannot be listed."""
         if self._files is None:
             return sorted(
                 str(path.relative_to(self.root)) for path in Path(self.root, table).glob("*/[!.]*.parquet")
             )
-        self._files.invalidate_cache()
-        if not self._files.exists(f"{self._path}/{table}"):
-            return []
-        found = self._files.glob(f"{self._path}/{table}/*/*.parquet")
+        with self._fetching():
+            self._files.invalidate_cache()
+            if not self._files.exists(f"{self._path}/{table}"):
+                return []
+            found = self._files.glob(f"{self._path}/{table}/date=*/*.parquet")
         return sorted(
             name[name.rindex(f"/{table}/date=") + 1 :]
             for name in found
@@ -124,14 +134,34 @@ class Archive:
 
     @contextmanager
     def at_hand(self, names: Sequence[str]) -> Iterator[list[str]]:
-        """Paths of files that hold those, inside the block."""
-        if self._files is None:
-            yield [str(Path(self.root, name)) for name in names]
-            return
+        """Paths of files that hold those, inside the block.
+
+        Raises ArchiveError where they cannot be fetched or, inside the block, not be taken for what they should be.
+        """
+        import duckdb
+
         with tempfile.TemporaryDirectory(prefix="callmood-") as folder:
-            places = [str(Path(folder, f"{index}.parquet")) for index in range(len(names))]
-            self._files.get([f"{self._path}/{name}" for name in names], places)
-            yield places
+            places = [str(Path(self.root, name)) for name in names]
+            if self._files is not None:
+                places = [str(Path(folder, f"{index}.parquet")) for index in range(len(names))]
+                with self._fetching():
+                    self._files.get([f"{self._path}/{name}" for name in names], places)
+            try:
+                yield places
+            except (duckdb.Error, RefusedValueError) as error:
+                raise ArchiveError(
+                    f"{printable(self.root)}: holds Parquet that is damaged, or that another version of callmood or "
+                    f"another program wrote ({first_line(str(error))}); see to what lies there."
+                ) from error
+
+    @contextmanager
+    def _fetching(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise ArchiveError(
+                f"{printable(self.root)}: results cannot be read there ({why(error)}); check it and the credentials."
+            ) from error
 
 
 def date_of(recording: Recording) -> date | None:
@@ -280,6 +310,10 @@ def _read_newest(archive: Archive, store: Store) -> None:
                 "SELECT * FROM read_parquet($places, hive_partitioning = false, union_by_name = true)",
                 {"places": places},
             )
+            if connection.execute(
+                "SELECT count(*) FROM found_calls WHERE call_id IS NULL OR part IS NULL OR analyzed_at IS NULL"
+            ).fetchone()[0]:
+                raise RefusedValueError("rows of calls without call_id, part or analyzed_at")
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE gone_calls AS SELECT call_id, max(analyzed_at) AS gone_at "
         "FROM (SELECT unnest(superseded) AS call_id, analyzed_at FROM found_calls) GROUP BY call_id"
@@ -327,7 +361,7 @@ def existing(root: str) -> Archive:
 def load_archive(archive: Archive, store: Store, *, timezone: str) -> LoadSummary:
     """Bring what an archive holds into a database; what is there already, or newer, is left as it is.
 
-    Raises UsageError where a file cannot be read.
+    Raises ArchiveError where files cannot be read.
     """
     _read_newest(archive, store)
     connection: Any = store.connection
