@@ -21,7 +21,11 @@ import callmood
 from benchmarks.cluster import DaskProcesses, free_port
 from benchmarks.kills import differences, make_calls, stand_in_work
 from callmood import workers
+from callmood.cluster import with_dask
+from callmood.cluster.on_worker import Task
+from callmood.discover import discover
 from callmood.errors import ClusterError, UsageError
+from callmood.model_files import models_hash
 from callmood.run import Progress, RunSummary
 from callmood.settings import Settings
 from callmood.types import CallResult, Recording
@@ -86,6 +90,39 @@ def test_a_lost_worker_and_an_added_one_change_nothing(
 
     assert (summary.analyzed, summary.left) == (14, 0)
     assert differences(database, on_one_machine) == []
+
+
+def test_results_that_went_with_their_worker_before_they_were_fetched_are_made_again(
+    calls: Path, cluster: DaskProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(with_dask, "_FETCH_S", 1.0)
+    settings = Settings()
+    (recording,) = discover([calls / "call-0.wav"]).recordings
+    task = Task(work=workers._work, recordings=(recording,), settings=settings, model_hash=models_hash(None))
+    connected = with_dask.DaskCluster(cluster.address)
+    submitted = connected.submit(task)
+    (ended,) = until(lambda: connected.finished(wait_s=0.5))
+    for process in cluster.workers:
+        process.kill()
+    until(lambda: connected.slots() == 0)
+    assert connected.results(ended) is None
+    assert connected.finished(wait_s=0.1) == []
+    cluster.workers.append(cluster.start_worker())
+    assert list(until(lambda: connected.finished(wait_s=0.5))) == [submitted]
+    (result,) = connected.results(submitted) or ()
+    connected.close()
+
+    assert result.status == "ok"
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """What a look answers, once it answers something."""
+    end_s = time.monotonic() + 60.0
+    while time.monotonic() < end_s:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise AssertionError
 
 
 def test_a_lost_scheduler_ends_the_run_and_the_next_one_goes_on(
