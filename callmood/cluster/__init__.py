@@ -1,10 +1,10 @@
 """Many machines: recordings go to the workers of a cluster, and results come back as they are done.
 
-A worker of Dask hands each recording to a process of its own, as one machine does, and Ray's worker is one: what kills that process is
-tried once more alone and then quarantined, and limits of time and memory hold. A worker that is lost, with its machine
-perhaps, has its recordings done again by others; that is the scheduler's own doing, and one whose workers are lost
-again and again, alone at last, is quarantined too. There are never more than `AHEAD` tasks for each slot of a worker on their way, so
-that a writer slower than the workers holds them back, and memory is bounded.
+A worker of Dask hands each recording to a process of its own, as one machine does, and Ray's worker is one: what kills
+that process is tried once more alone and then quarantined, and limits of time and memory hold. A worker that is lost, with
+its machine perhaps, has its recordings done again by others; that is the scheduler's own doing, and one whose workers are
+lost again and again, alone at last, is quarantined too. There are never more than `AHEAD` tasks for each slot of a worker
+on their way, so that a writer slower than the workers holds them back, and memory is bounded.
 """
 
 from __future__ import annotations
