@@ -384,8 +384,9 @@ def test_evidence_by_hand_leaves_agents_and_short_speech_out(tmp_path: Path, dat
     assert calls["customer"].evidence() == pytest.approx(20 * 0.5 * (0.6 - 0.25 - 0.7 * 0.1))
     assert (calls["agent"].scored, calls["short"].scored) == (False, True)
     assert (calls["agent"].evidence(), calls["short"].evidence()) == (0.0, 0.0)
-    # Happy for 6 s, then 4 s each neutral and angry, so that the mean is -1 / 7: 4 s * (1 - 0.25 + 0.7 / 7), in 14 s.
-    assert scored(database, "call-1")["call-1"].evidence() == pytest.approx(3.4 * (60 / 14) ** 0.5)
+    # Happy for 6 s, then 4 s each neutral and angry, so that the mean is -1 / 7: 4 s * (1 - 0.25 + 0.7 / 7), in 14 s,
+    # which count as 25 s.
+    assert scored(database, "call-1")["call-1"].evidence() == pytest.approx(3.4 * (60 / 25) ** 0.5)
 
 
 def test_evidence_with_a_temperature_is_that_of_a_new_analysis(tmp_path: Path) -> None:
