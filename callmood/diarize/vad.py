@@ -116,8 +116,12 @@ def speech_in_calls(recordings: Sequence[Floats]) -> list[Regions]:
 def level_db(samples: Floats) -> Floats:
     """Level of each 32 ms of one channel in dBFS, floored at -80: shape (n,) to (n // 256,)."""
     steps = samples[: len(samples) // STEP * STEP].reshape(-1, STEP)
-    power = np.einsum("ij,ij->i", steps, steps) / STEP
-    level: Floats = (10.0 * np.log10(np.maximum(power, _FLOOR))).astype(np.float32)
+    level = np.empty(len(steps), dtype=np.float32)
+    # In parts, between which the pages of a mapped call are let go.
+    for first in range(0, len(steps), _BLOCK_STEPS):
+        part = steps[first : first + _BLOCK_STEPS]
+        power = np.einsum("ij,ij->i", part, part) / STEP
+        level[first : first + len(part)] = 10.0 * np.log10(np.maximum(power, _FLOOR))
     return level
 
 
