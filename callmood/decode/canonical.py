@@ -19,7 +19,7 @@ from callmood.types import Floats
 MEMORY_S = 30 * 60
 """Longer recordings lie in an unlinked temporary file instead of memory."""
 
-_LET_GO_EVERY_S = 0.1
+_LET_GO_EVERY_S = 0.02
 
 SAME_CONTENT_CORRELATION = 0.9
 """Two channels whose `same_content_correlation` is at least this are one."""
