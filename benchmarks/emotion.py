@@ -12,6 +12,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 # Before numpy is loaded, as in workers.
 os.environ.update(
@@ -24,7 +25,7 @@ os.environ.update(
 
 import numpy as np
 
-from callmood.types import Floats
+from benchmarks.librosa_mfcc import librosa_mfcc
 
 TURN_S = 5.0
 TURNS = 120
@@ -48,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--models", help="default: the ones that callmood ships")
     options = parser.parse_args(arguments)
 
-    import librosa
-
     from callmood.diarize.vad import speech_probability
     from callmood.emotion.model import EmotionModel
     from callmood.emotion.score import HOP_S, WINDOW_S
@@ -67,23 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     windows = np.column_stack([starts, starts + WINDOW_S * front_end.frames_per_s])
     spans = np.concatenate([[[0, length]], windows]).astype(np.int64)
 
-    def with_librosa(part: Floats) -> object:
-        return librosa.feature.mfcc(
-            y=part,
-            sr=front_end.rate_hz,
-            n_mfcc=front_end.n_mfcc,
-            n_fft=front_end.n_fft,
-            hop_length=front_end.hop_length,
-            n_mels=front_end.n_mels,
-            fmin=front_end.fmin_hz,
-            fmax=front_end.fmax_hz,
-        )
-
     short = samples.reshape(-1, round(SHORT_S * front_end.rate_hz))
     for name, heard in (("all at once", [samples]), (f"turns of {SHORT_S} s", list(short))):
         speeds = [
             times_real_time(lambda each=each, heard=heard: [each(part) for part in heard])
-            for each in (front_end.mfcc, with_librosa)
+            for each in (front_end.mfcc, partial(librosa_mfcc, front_end=front_end))
         ]
         ratio = speeds[0] / speeds[1]
         print(f"MFCC, {name}: {speeds[0]:,.0f} times real time; librosa {speeds[1]:,.0f}, ratio {ratio:.1f}")

@@ -36,6 +36,7 @@ os.environ.update(
 import numpy as np
 
 from benchmarks.diarization import Call, calls, scored_by
+from benchmarks.librosa_mfcc import librosa_mfcc
 from callmood.types import Audio, Floats, Turn
 
 RATE_HZ = 16_000
@@ -78,24 +79,13 @@ class Peer:
         return turns
 
     def _emotion(self, call: Floats, turn: Turn) -> Floats:
-        import librosa
-
         from callmood.emotion.network import _pad
         from callmood.emotion.score import HOP_S, WINDOW_S
         from callmood.features import normalize
 
         front_end = self._model.front_end
         first, last = (round(at_s * front_end.rate_hz) for at_s in (turn.start_s, turn.end_s))
-        mfcc = librosa.feature.mfcc(
-            y=call[first:last],
-            sr=front_end.rate_hz,
-            n_mfcc=front_end.n_mfcc,
-            n_fft=front_end.n_fft,
-            hop_length=front_end.hop_length,
-            n_mels=front_end.n_mels,
-            fmin=front_end.fmin_hz,
-            fmax=front_end.fmax_hz,
-        ).T
+        mfcc = librosa_mfcc(call[first:last], front_end=front_end).T
         window, hop = (round(length_s * front_end.frames_per_s) for length_s in (WINDOW_S, HOP_S))
         starts = np.arange(0, max(len(mfcc) - window, 0) + 1, hop)
         windows = np.column_stack([starts, np.minimum(starts + window, len(mfcc))])
