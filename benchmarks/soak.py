@@ -4,8 +4,9 @@
     python -m benchmarks.soak --calls 500
     python -m benchmarks.soak --stand-in               without networks: storage and processes alone
 
-Calls last three to five seconds: pieces of the example calls at other places and levels, two of a hundred of them bad
-(empty, text, random bytes, a header alone, cut). While a run is under way, the memory that no file backs, the open
+Calls last three to five seconds, in one channel twice as long, so that both kinds come by turns (the largest files come
+first): pieces of the example calls at other places and levels, two of a hundred of them bad (empty, text, random bytes,
+a header alone, cut). While a run is under way, the memory that no file backs, the open
 descriptors and the children of the parent and of each worker are looked at once a second; what they grow by is the
 slope of the line through the second half of a run, when all is loaded. Both runs happen in one process, one after the
 other, into two databases, which are then compared row by row. What is left in the folder for temporary files, and of
@@ -48,7 +49,7 @@ def make_calls(folder: Path, *, count: int, seed: int) -> int:
     bad = rng.choice(count, round(BAD_SHARE * count), replace=False).tolist()
     for number in range(count):
         source = sources[int(rng.integers(len(sources)))]
-        length = int(rng.uniform(3.0, 5.0) * 8000)
+        length = int(rng.uniform(3.0, 5.0) * 8000) * 2 // len(source)
         start = int(rng.integers(source.shape[1] - length))
         piece = source[:, start : start + length].T * rng.uniform(0.5, 1.0)
         path = folder / f"{number:05}.wav"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from callmood.decode import decode, decode_file
 from callmood.diarize.engine import Diarizer, engine_for, make_diarizer, turns_and_audio
@@ -16,6 +16,7 @@ from callmood.diarize.vad import RATE_HZ
 from callmood.emotion.score import ProbabilityModel, Scores, score_turns
 from callmood.errors import CallmoodError, RecordingError
 from callmood.features import ChannelFrames
+from callmood.model_files import models_hash
 from callmood.remote import as_named, at_hand
 from callmood.roles import TOLD_CONFIDENCE, Roles, roles_of, told_by
 from callmood.settings import Settings
@@ -32,6 +33,7 @@ from callmood.trajectory.speech import speech_per_window
 from callmood.types import Analysis, Audio, CallResult, Diarization, Recording, Turn, Windows
 
 if TYPE_CHECKING:
+    from callmood.emotion.model import EmotionModel
     from callmood.live.engine import Engine as CausalEngine
 
 
@@ -61,12 +63,12 @@ def load_engines(settings: Settings) -> Engines:
     ModelError, EngineUnavailableError
     """
     from callmood.emotion.device import use_device
-    from callmood.emotion.model import EmotionModel
     from callmood.gpu.client import served
 
     if not served():
         use_device(settings.device)
-    model, rule = EmotionModel(settings.models), EscalationRule(threshold_s=settings.escalation_threshold)
+    model = _emotion_model(settings.models, models_hash(settings.models))
+    rule = EscalationRule(threshold_s=settings.escalation_threshold)
     causal = None
     if settings.causal:
         from callmood.live.engine import Engine
@@ -85,6 +87,13 @@ def load_engines(settings: Settings) -> Engines:
 
 
 @lru_cache(maxsize=1)
+def _emotion_model(models: str | None, hash_: str) -> EmotionModel:
+    """Loaded once for all settings that name the same models: TensorFlow never gives back what a network held."""
+    from callmood.emotion.model import EmotionModel
+
+    return EmotionModel(models)
+
+
 def load_diarizer(settings: Settings) -> Diarizer:
     """The diarizer that some settings ask for, loaded once per process.
 
@@ -98,13 +107,19 @@ def load_diarizer(settings: Settings) -> Diarizer:
     if settings.device == "gpu" and not served():
         # Networks load when they are first needed; that there is no GPU is told before.
         use_device(settings.device)
-    return make_diarizer(
+    return _diarizer(
         settings.diarizer,
+        models_hash(settings.models),
         speakers=settings.speaker_count,
         pyannote_pipeline=settings.pyannote_pipeline,
         device=settings.device,
         models=settings.models,
     )
+
+
+@lru_cache(maxsize=1)
+def _diarizer(name: str, hash_: str, **given: Any) -> Diarizer:
+    return make_diarizer(name, **given)
 
 
 def find_turns(path: Path, settings: Settings) -> Diarization:

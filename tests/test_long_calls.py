@@ -161,3 +161,11 @@ def test_pages_of_a_long_call_that_were_read_do_not_stay(
 
     assert resident_kib() <= before + 4000
     assert float(samples[0, ::512].sum()) == total
+
+
+def test_another_run_in_the_process_uses_the_networks_that_are_loaded(tmp_path: Path) -> None:
+    # TensorFlow never gives their memory back.
+    first, second = (load_engines(Settings(device="cpu", db=str(tmp_path / name))) for name in ("a", "b"))
+
+    assert first.model is second.model
+    assert first.diarizer is second.diarizer

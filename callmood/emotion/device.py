@@ -10,11 +10,12 @@ from callmood.text import quiet_stderr
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow, without the messages that its native code prints on being loaded."""
+    """TensorFlow, without the messages that it prints on being loaded, and of every shape that is new to it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with quiet_stderr():
         import tensorflow
+    tensorflow.get_logger().setLevel("ERROR")
     return tensorflow
 
 
