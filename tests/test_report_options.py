@@ -204,3 +204,27 @@ def test_groups_are_saved_with_their_types(run: Run, tmp_path: Path) -> None:
         types = {row[0]: row[1] for row in described}
         assert (types["calls"], types["escalation_rate"]) == ("BIGINT", "DOUBLE")
         assert (types["escalation_rate_within_noise"], types["escalation_rate_why"]) == ("BOOLEAN", "VARCHAR")
+
+
+@pytest.mark.parametrize("report", [[], ["--conversation"], ["--by", "queue"], ["--agent", "a"]])
+def test_people_see_the_first_rows_of_a_long_report(
+    run: Run, monkeypatch: pytest.MonkeyPatch, report: list[str]
+) -> None:
+    for module in ("output", "show", "app"):
+        monkeypatch.setattr(f"callmood.cli.{module}.MOST_ROWS", 1)
+
+    _, shown, told = run(*report)
+    _, asked_for, nothing = run(*report, "--top", 9)
+
+    assert "These are the first 1;" in told
+    assert nothing.count("first") == 0
+    assert len(shown.splitlines()) < len(asked_for.splitlines())
+
+
+def test_programs_get_all_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("output", "show", "app"):
+        monkeypatch.setattr(f"callmood.cli.{module}.MOST_ROWS", 1)
+
+    assert len(ids(run)) == 5
+    assert len(run("--csv")[1].splitlines()) == 6
+    assert len(run("--markdown")[1].splitlines()) == 7

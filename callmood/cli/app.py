@@ -13,7 +13,17 @@ from typer.core import TyperCommand
 
 import callmood
 from callmood.cli import options as opt
-from callmood.cli.output import Format, chosen_format, emit, say, say_warning, write, write_json
+from callmood.cli.output import (
+    MOST_ROWS,
+    Format,
+    chosen_format,
+    emit,
+    rows_wanted,
+    say,
+    say_warning,
+    write,
+    write_json,
+)
 from callmood.errors import CallmoodError, Exit, UsageError
 from callmood.settings import load_settings
 
@@ -331,7 +341,11 @@ def report(
     top: Annotated[
         int | None,
         typer.Option(
-            "--top", metavar="N", min=1, help="The first N rows only; with --html, N calls in depth."
+            "--top",
+            metavar="N",
+            min=1,
+            help=f"The first N rows only (default: {MOST_ROWS} of a table, all as --json, --csv, --markdown and "
+            "--parquet); with --html, N calls in depth.",
         ),
     ] = None,
     as_json: opt.AsJson = False,
@@ -371,20 +385,21 @@ def report(
         if agent:
             reports.find_agent(connection, agent)
         one = agent or None
+        limit = top if parquet is not None else rows_wanted(top, output)
         if min_role_confidence is not None:
             left_out = reports.unsure_roles(connection, choice=choice, agent_id=one)
             say(layouts.unsure_roles(left_out, min_role_confidence))
         note = None
         if escalations:
-            found = reports.escalations(connection, agent_id=one, choice=choice, limit=top)
+            found = reports.escalations(connection, agent_id=one, choice=choice, limit=limit)
             fields, empty = layouts.ESCALATIONS, "no escalations"
         elif conversation:
-            found = reports.conversation(connection, agent_id=one, choice=choice, limit=top)
+            found = reports.conversation(connection, agent_id=one, choice=choice, limit=limit)
             fields, empty = layouts.CONVERSATIONS, "no calls"
         elif grouped:
             kind = by or "agent"
             groups = reports.find_groups(
-                connection, kind, timezone=timezone, choice=choice, least_calls=min_calls, limit=top
+                connection, kind, timezone=timezone, choice=choice, least_calls=min_calls, limit=limit
             )
             found = groups.table()
             fields = layouts.groups(found.columns[0])
@@ -396,10 +411,11 @@ def report(
             show_agent(connection, agent, output, timezone=timezone, choice=choice, limit=top)
             return
         else:
-            found = reports.calls(connection, agent_id=one, choice=choice, limit=top)
+            found = reports.calls(connection, agent_id=one, choice=choice, limit=limit)
             fields = layouts.CALLS
             empty = layouts.NO_CALLS if choice == reports.ALL_CALLS else "no such calls"
-        write_or_save(found, output, fields, parquet=parquet, empty=empty)
+        at_most = MOST_ROWS if top is None else None
+        write_or_save(found, output, fields, parquet=parquet, empty=empty, at_most=at_most)
         if note:
             say(note)
 

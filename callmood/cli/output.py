@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from callmood.report import Table
 
 
+MOST_ROWS = 100
+"""Of a report that people read, where they ask for no other number."""
+
+
 class Format(Enum):
     TABLE = "table"
     JSON = "json"
@@ -62,11 +66,17 @@ def chosen_format(*, as_json: bool, as_csv: bool, as_markdown: bool = False) -> 
 
 
 def write(
-    table: Table, output: Format, fields: Sequence[Field] | None = None, *, empty: str = "no rows"
+    table: Table,
+    output: Format,
+    fields: Sequence[Field] | None = None,
+    *,
+    empty: str = "no rows",
+    at_most: int | None = None,
 ) -> None:
     """Print a table: all its columns as JSON or CSV, `fields` (default: all columns) for people and as Markdown.
 
-    `empty` is the sentence that people get, on standard error, where there are no rows.
+    `empty` is the sentence that people get, on standard error, where there are no rows. They are shown `at_most` so many,
+    with a sentence where there are more.
     """
     if output is Format.JSON:
         emit(_json_lines(table.records()))
@@ -75,9 +85,16 @@ def write(
     elif output is Format.MARKDOWN:
         emit(_markdown_lines(list(table.records()), fields or plain_fields(table.columns)))
     elif records := list(table.records()):
-        write_table(records, fields or plain_fields(table.columns))
+        write_table(records[:at_most], fields or plain_fields(table.columns))
+        if at_most is not None and len(records) > at_most:
+            say(f"These are the first {at_most}; --top N shows more, --json or --csv all of them.")
     else:
         say(empty)
+
+
+def rows_wanted(top: int | None, output: Format) -> int | None:
+    """How many rows of a report to ask the database for: one more than are shown tells that there are more."""
+    return MOST_ROWS + 1 if top is None and output is Format.TABLE else top
 
 
 def write_json(value: Any) -> None:

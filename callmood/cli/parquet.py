@@ -15,11 +15,17 @@ _ROWS = 10_000
 
 
 def write_or_save(
-    table: Table, output: Format, fields: Sequence[Field], *, parquet: str | None, empty: str
+    table: Table,
+    output: Format,
+    fields: Sequence[Field],
+    *,
+    parquet: str | None,
+    empty: str,
+    at_most: int | None,
 ) -> None:
     """Print a table as `output` says or, where a file is named, write it there and say how many rows it has."""
     if parquet is None:
-        write(table, output, fields, empty=empty)
+        write(table, output, fields, empty=empty, at_most=at_most)
     elif output is not Format.TABLE:
         raise UsageError(f"--parquet and --{output.value} exclude one another; give one of them.")
     else:
