@@ -249,7 +249,7 @@ def plot_call(call: str, path: str | Path, *, db: str | Path | None = None) -> N
     Parameters
     ----------
     call
-        A call_id or its unique beginning, a path or a file name.
+        A call_id, a path or a file name; of ids and names a unique beginning will do.
     path
         File to write, ending in `.png` or `.svg`.
     db
@@ -275,7 +275,7 @@ def export(*calls: str, format: str, out: str | Path, db: str | Path | None = No
     Parameters
     ----------
     calls
-        Each a call_id or its unique beginning, a path or a file name; none: all calls. One without turns is left
+        Each a call_id, a path or a file name, or its unique beginning; none: all calls. One without turns is left
         out.
     format
         `rttm`, `audacity`, `webvtt` (a file for each call), `audformat` or `audformat-parquet` (a database).

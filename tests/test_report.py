@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from callmood import report
 from callmood.errors import UsageError
 from callmood.results.schema import Connection
 from callmood.results.store import Store
+from callmood.types import Leg
 
 
 @pytest.fixture
@@ -86,6 +88,20 @@ def test_a_call_is_found_by_the_unique_beginning_of_its_id(database: Path) -> No
         store.write(make_result("f00dcafe"), make_run(), analyzed_at=NOON)
     with callmood.connect(database) as connection:
         assert report.find_call(connection, "f00") == "f00dcafe"
+
+
+def test_a_call_is_found_by_the_unique_beginning_of_its_file_name(database: Path) -> None:
+    with Store(database) as store:
+        for call_id, name in (("f00dcafe", "Billing agent.wav"), ("beef", "Billing caller.wav")):
+            result = make_result(call_id)
+            named = replace(result.recording, legs=(Leg(path=Path("/calls") / name),))
+            store.write(replace(result, recording=named), make_run(), analyzed_at=NOON)
+    with callmood.connect(database) as connection:
+        assert report.find_call(connection, "Billing a") == "f00dcafe"
+        with pytest.raises(UsageError, match=r"could be any of Billing agent\.wav, Billing caller\.wav;"):
+            report.find_call(connection, "Bill")
+        with pytest.raises(UsageError, match=r"the nearest are Billing agent\.wav"):
+            report.find_call(connection, "Biling agent")
 
 
 def test_an_ambiguous_beginning_names_the_calls_it_could_be(connection: Connection) -> None:

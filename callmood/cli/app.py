@@ -424,7 +424,10 @@ def report(
 def show(
     call: Annotated[
         str,
-        typer.Argument(metavar="CALL", help="A call_id or its unique beginning, a path or a file name."),
+        typer.Argument(
+            metavar="CALL",
+            help="A call_id, a path or a file name; of ids and names a unique beginning will do.",
+        ),
     ],
     why: Annotated[
         bool, typer.Option("--why", help="Say in two lines why the call was flagged, or was not.")

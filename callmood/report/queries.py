@@ -184,7 +184,7 @@ def find_agent(connection: Connection, agent_id: str) -> str:
 
 
 def find_call(connection: Connection, name: str) -> str:
-    """The call_id that is meant by a call_id, a path, a file name, or the unique beginning of a call_id.
+    """The call_id that is meant by a call_id, a path, a file name, or the unique beginning of a call_id or file name.
 
     Raises
     ------
@@ -192,23 +192,33 @@ def find_call(connection: Connection, name: str) -> str:
         No call, or more than one, is meant.
     """
     paths = {"path": name, "absolute": str(Path(name).resolve())}
-    for condition, arguments in (
-        ("call_id = $id", {"id": name}),
-        ("path IN ($path, $absolute)", paths),
-        ("ends_with(path, '/' || $path)", {"path": name}),
-        ("starts_with(call_id, $id)", {"id": name}),
+    for told, condition, arguments in (
+        ("call_id", "call_id = $id", {"id": name}),
+        ("call_id", "path IN ($path, $absolute)", paths),
+        ("call_id", "ends_with(path, '/' || $path)", {"path": name}),
+        ("call_id", "starts_with(call_id, $id)", {"id": name}),
+        ("parse_filename(path)", "starts_with(parse_filename(path), $id)", {"id": name}),
     ):
         found = _select(
             connection,
-            f"SELECT call_id FROM call_summary WHERE {condition} ORDER BY call_id LIMIT 6",  # noqa: S608
+            f"SELECT call_id, {told} FROM call_summary WHERE {condition} ORDER BY 2, 1 LIMIT 6",  # noqa: S608
             **arguments,
         )
-        ids = [str(row[0]) for row in found.rows]
-        if len(ids) == 1:
-            return ids[0]
-        if ids:
-            raise UsageError(f"{name!r} could be any of {_listed(ids)}; give the whole call_id.")
-    near = _nearest(connection, "SELECT call_id FROM call_summary", name)
+        rows = list(found.rows)
+        if len(rows) == 1:
+            return str(rows[0][0])
+        if rows:
+            names = _listed([str(row[1]) for row in rows])
+            raise UsageError(f"{name!r} could be any of {names}; give the whole name, or the call_id.")
+    # An id that was made of the file's name is told once.
+    near = _nearest(
+        connection,
+        """
+        SELECT call_id FROM call_summary
+        UNION ALL SELECT parse_filename(path) FROM call_summary WHERE parse_filename(path, true) <> call_id
+        """,
+        name,
+    )
     if not near:
         raise UsageError(
             f"There is no call {name!r}: the database holds no calls yet; run `callmood analyze`."
