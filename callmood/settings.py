@@ -46,7 +46,10 @@ class Settings:
     )
     pattern: str | None = field(
         default=None,
-        metadata={"help": "File-name pattern, such as {agent_id}_{call_id}_{started_at:%Y%m%d}."},
+        metadata={
+            "help": "File-name pattern, such as {agent_id}_{call_id}_{started_at:%Y%m%d}, or {call_id}_{role} for calls "
+            "of one file per party."
+        },
     )
     timezone: str = field(default="UTC", metadata={"help": "What a date without an offset means."})
     diarizer: str = field(

@@ -359,4 +359,5 @@ def test_the_shared_calls_are_all_found() -> None:
     assert [path.name for path in found.skipped] == ["Auto_Repairs_40_UTC.rttm"]
     assert found.recordings[0].call_id == "000"
     assert found.recordings[0].metadata.agent_id == "ChrisL"
-    assert found.warnings == ()
+    (warning,) = found.warnings
+    assert warning.endswith("Auto_Repairs_40_UTC_agent.wav.")

@@ -33,6 +33,44 @@ def test_a_value_ends_at_the_first_separator_and_before_a_date_goes_on_until_it_
     assert values == {"agent_id": "bob_s", "started_at": datetime(2024, 5, 1)}
 
 
+def test_a_role_ends_a_name_that_holds_the_separator() -> None:
+    assert match("{call_id}_{role}", "Auto_Repairs_40_Caller.wav") == {
+        "call_id": "Auto_Repairs_40",
+        "role": "Caller",
+    }
+    assert match("{role}-{call_id}", "client-a-7.wav") == {"role": "client", "call_id": "a-7"}
+    assert match("{call_id}.{channel}", "a.b.right.wav") == {"call_id": "a.b", "channel": "right"}
+    assert match("{call_id}_{role}", "4711_supervisor.wav") is None
+
+
+def test_files_whose_names_tell_their_role_are_the_legs_of_a_call(tmp_path: Path) -> None:
+    for name in ("7_caller", "7_agent", "8_agent", "whole"):
+        (tmp_path / f"{name}.wav").write_bytes(name.encode())
+
+    found = discover([tmp_path], pattern="{call_id}_{role}")
+
+    assert {
+        recording.call_id: [(leg.path.name, leg.role) for leg in recording.legs]
+        for recording in found.recordings
+        if recording.metadata.agent_channel is not None or recording.call_id == "8"
+    } == {
+        "7": [("7_agent.wav", "agent"), ("7_caller.wav", "customer")],
+        "8": [("8_agent.wav", "agent")],
+    }
+    assert len(found.recordings) == 3
+
+
+def test_names_that_look_like_legs_are_told_of(tmp_path: Path) -> None:
+    for name in ("7_caller", "7_agent", "8_agent", "9_caller", "9_client"):
+        (tmp_path / f"{name}.wav").write_bytes(name.encode())
+
+    (warning,) = discover([tmp_path]).warnings
+    assert "look like the legs of one call" in warning
+    assert warning.endswith("7_agent.wav.")
+    joined = discover([tmp_path], pattern="{call_id}_{role}").warnings
+    assert not any("look like" in each for each in joined)
+
+
 def test_underscore_ignores_and_unknown_names_are_kept() -> None:
     assert match("{_}-{site}-{_}-{call_id}", "x-Leeds-y-9.mp3") == {"site": "Leeds", "call_id": "9"}
 

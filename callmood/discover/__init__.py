@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from callmood.discover.find import find
 from callmood.discover.identity import Candidate, assemble, fingerprint, hash_file
 from callmood.discover.metadata import match_rows, read_metadata
 from callmood.discover.notices import Notices
-from callmood.discover.pattern import compile_pattern, known_naming
+from callmood.discover.pattern import compile_pattern, known_naming, unjoined_legs
 from callmood.types import KnownCall, Recording
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def discover(
         alias = None
         if pseudonyms is not None:
             alias = pseudonyms.path(path)
-            known_facts = Facts(
+            known_facts = replace(
+                known_facts,
                 call_id=known_facts.call_id and pseudonyms.of("call", known_facts.call_id),
                 metadata=pseudonyms.metadata(known_facts.metadata),
             )
@@ -102,10 +103,13 @@ def discover(
                 alias=alias,
                 content_hash=fingerprint(path, content_hash, alias=alias),
                 facts=known_facts,
-                is_leg=row is not None and row.is_leg,
-                role=row.role if row is not None else None,
-                channel=row.channel if row is not None else None,
             )
+        )
+    for path in unjoined_legs([each.path for each in candidates if not each.facts.is_of_leg]):
+        notices.add(
+            "Two files look like the legs of one call and are analyzed as two, so join them with "
+            "--pattern '{call_id}_{role}' or a column role in --metadata",
+            path,
         )
     recordings, duplicates = assemble(candidates, known, notices)
     return Discovery(

@@ -21,6 +21,9 @@ Scalar = str | int | float | bool | None
 CALL_FIELDS = ("call_id", "agent_id", "customer_id", "queue", "started_at", "agent_channel")
 """The fields that every source can give; other names are kept in `CallMetadata.extra`."""
 
+LEG_FIELDS = ("role", "channel")
+"""Those that a file of one party has besides."""
+
 MAX_ID_CHARACTERS = 255
 
 UNREADABLE_DATE = (
@@ -28,6 +31,13 @@ UNREADABLE_DATE = (
 )
 
 _CHANNELS = {"left": 0, "1": 0, "right": 1, "2": 1}
+ROLES: Mapping[str, Role] = {
+    "agent": "agent",
+    "customer": "customer",
+    "caller": "customer",
+    "client": "customer",
+}
+"""What a party of a call may be called."""
 
 _DATE_FORMS = (
     "%Y-%m-%dT%H-%M-%S",
@@ -60,6 +70,15 @@ class Facts:
 
     call_id: str | None = None
     metadata: CallMetadata = field(default_factory=CallMetadata)
+    role: Role | None = None
+    """Whom the file is of, where it holds one party of a call and not the whole call;"""
+    channel: int | None = None
+    """or which channel of the call it is."""
+
+    @property
+    def is_of_leg(self) -> bool:
+        """Whether they are about one party of a call and not about the whole call."""
+        return self.role is not None or self.channel is not None
 
     def over(self, other: Facts) -> Facts:
         """These facts, and where they are silent those of `other`, field by field."""
@@ -75,6 +94,8 @@ class Facts:
                 agent_channel=theirs.agent_channel if mine.agent_channel is None else mine.agent_channel,
                 extra={**mine.extra, **theirs.extra, **known},
             ),
+            role=self.role or other.role,
+            channel=other.channel if self.channel is None else self.channel,
         )
 
 
@@ -100,9 +121,13 @@ def read_facts(values: Mapping[str, object], *, place: str, zone: tzinfo, notice
             started_at=started_at,
             agent_channel=read_channel(values.get("agent_channel"), place=place, notices=notices),
             extra={
-                _encodable(name): _scalar(value) for name, value in values.items() if name not in CALL_FIELDS
+                _encodable(name): _scalar(value)
+                for name, value in values.items()
+                if name not in CALL_FIELDS and name not in LEG_FIELDS
             },
         ),
+        role=read_role(values.get("role"), place=place, notices=notices),
+        channel=read_channel(values.get("channel"), place=place, notices=notices),
     )
 
 
@@ -141,16 +166,13 @@ def read_channel(value: object, *, place: str, notices: Notices) -> int | None:
 
 
 def read_role(value: object, *, place: str, notices: Notices) -> Role | None:
+    """The role that a value names, None for an empty one."""
     given = (text_of(value) or "").strip().lower()
-    if given == "agent":
-        return "agent"
-    if given == "customer":
-        return "customer"
-    if given:
+    if given and given not in ROLES:
         notices.add(
             "A role is unknown and stays empty, so write agent or customer", f"'{given[:40]}' in {place}"
         )
-    return None
+    return ROLES.get(given)
 
 
 def read_date(value: object, *, zone: tzinfo) -> datetime | None:

@@ -8,8 +8,8 @@
 3. Files of the same content are one call, at the first path in sorted order; the others are duplicates, and
    what is known of them fills what is not known of the first. If they were given different ids they are
    different calls; a file among them without an id repeats the first of these.
-4. Two files whose rows share a `call_id` and have a `role` or a `channel` are the legs of one call, and its
-   content hash is the SHA-256 of the legs' hashes, joined by a colon. Legs are ordered by channel, left
+4. Two files that share a `call_id` and have a `role` or a `channel`, by their rows or the pattern, are the legs
+   of one call, and its content hash is the SHA-256 of the legs' hashes, joined by a colon. Legs are ordered by channel, left
    first; where no channel is given the agent comes first; else by path. The role of one gives that of the
    other, and `agent_channel` gives both. A file with the content of a leg, and without another id, is a
    duplicate.
@@ -43,9 +43,6 @@ class Candidate:
     path: Path
     content_hash: str
     facts: Facts
-    is_leg: bool = False
-    role: Role | None = None
-    channel: int | None = None
     alias: str | None = None
     """As of a `Leg`."""
 
@@ -112,7 +109,7 @@ def assemble(
                     legs=(
                         Leg(
                             path=first.path,
-                            role=first.role,
+                            role=first.facts.role,
                             content_hash=first.content_hash,
                             alias=first.alias,
                         ),
@@ -139,7 +136,7 @@ def _by_given_id(same: Sequence[Candidate]) -> list[list[Candidate]]:
 def _pairs(candidates: Sequence[Candidate], notices: Notices) -> list[tuple[Candidate, Candidate]]:
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        if candidate.is_leg and candidate.facts.call_id is not None:
+        if candidate.facts.is_of_leg and candidate.facts.call_id is not None:
             groups.setdefault(candidate.facts.call_id, []).append(candidate)
     pairs = []
     for legs in groups.values():
@@ -155,7 +152,7 @@ def _pairs(candidates: Sequence[Candidate], notices: Notices) -> list[tuple[Cand
 
 def _leg_order(leg: Candidate) -> tuple[float, bool]:
     """A leg without a channel stands between left and right; the sort keeps the order of paths."""
-    return 0.5 if leg.channel is None else leg.channel, leg.role != "agent"
+    return 0.5 if leg.facts.channel is None else leg.facts.channel, leg.facts.role != "agent"
 
 
 def _call_of_pair(pair: tuple[Candidate, Candidate], notices: Notices) -> _Call:
@@ -175,7 +172,7 @@ def _call_of_pair(pair: tuple[Candidate, Candidate], notices: Notices) -> _Call:
 def _roles(
     pair: tuple[Candidate, Candidate], agent_channel: int | None, notices: Notices
 ) -> tuple[Role | None, Role | None]:
-    first, second = pair[0].role, pair[1].role
+    first, second = pair[0].facts.role, pair[1].facts.role
     if first is not None and first == second:
         notices.add(f"Both legs of a call have the role {first}, so their roles stay empty", pair[0].path)
         return None, None

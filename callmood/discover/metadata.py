@@ -21,15 +21,14 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 from pathlib import Path
 
-from callmood.discover.fields import CALL_FIELDS, Facts, read_channel, read_facts, read_role, text_of
+from callmood.discover.fields import CALL_FIELDS, LEG_FIELDS, Facts, read_facts, text_of
 from callmood.discover.find import canonical
 from callmood.discover.notices import Notices
 from callmood.errors import UsageError
 from callmood.remote import as_path, is_url
 from callmood.text import printable
-from callmood.types import Role
 
-_KNOWN_COLUMNS = frozenset((*CALL_FIELDS, "path", "role", "channel"))
+_KNOWN_COLUMNS = frozenset((*CALL_FIELDS, *LEG_FIELDS, "path"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +37,8 @@ class MetadataRow:
 
     facts: Facts
     path: str | None = None
-    role: Role | None = None
-    channel: int | None = None
     place: str
     """The file and line, for messages."""
-
-    @property
-    def is_leg(self) -> bool:
-        """Whether the row is about one party of a call and not about the whole call."""
-        return self.role is not None or self.channel is not None
 
     def contradicts(self, other: MetadataRow) -> bool:
         """Whether a field is given by both rows and differs."""
@@ -57,12 +49,7 @@ class MetadataRow:
 
     def merged(self, other: MetadataRow) -> MetadataRow:
         """This row, and where it is silent the other one."""
-        return replace(
-            self,
-            facts=self.facts.over(other.facts),
-            role=self.role or other.role,
-            channel=other.channel if self.channel is None else self.channel,
-        )
+        return replace(self, facts=self.facts.over(other.facts))
 
     def _values(self) -> tuple[object, ...]:
         known = self.facts.metadata
@@ -73,8 +60,8 @@ class MetadataRow:
             known.queue,
             known.started_at,
             known.agent_channel,
-            self.role,
-            self.channel,
+            self.facts.role,
+            self.facts.channel,
         )
 
 
@@ -95,22 +82,20 @@ def read_metadata(path: Path, *, zone: tzinfo, notices: Notices) -> tuple[Metada
         place = f"{path} line {number}"
         row = MetadataRow(
             facts=read_facts(
-                {name: value for name, value in values.items() if name not in ("path", "role", "channel")},
+                {name: value for name, value in values.items() if name != "path"},
                 place=place,
                 zone=zone,
                 notices=notices,
             ),
             path=text_of(values.get("path")),
-            role=read_role(values.get("role"), place=place, notices=notices),
-            channel=read_channel(values.get("channel"), place=place, notices=notices),
             place=place,
         )
         if row.path is None and row.facts.call_id is None:
             notices.add("A row of the metadata has neither a call_id nor a path and was ignored", place)
             continue
-        if row.path is None and row.is_leg:
+        if row.path is None and row.facts.is_of_leg:
             notices.add("A leg in the metadata has no path, so its role and channel were ignored", place)
-            row = replace(row, role=None, channel=None)
+            row = replace(row, facts=replace(row.facts, role=None, channel=None))
         rows.append(row)
     return tuple(rows)
 

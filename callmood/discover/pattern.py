@@ -2,10 +2,11 @@
 
 A pattern is the file's name with its fields in braces: `{agent_id}_{call_id}_{started_at:%Y%m%dT%H%M%S}`.
 The fields `call_id`, `agent_id`, `customer_id`, `queue`, `started_at` and `agent_channel` have their
-meaning, `{_}` ignores what stands there, any other name is kept beside them; `{{` and `}}` are braces. It is
+meaning, `{role}` (agent, customer, caller or client) and `{channel}` (left, right, 1 or 2) tell the legs of a call
+apart, `{_}` ignores what stands there, any other name is kept beside them; `{{` and `}}` are braces. It is
 compared with the name without its extension or, where it contains `/`, with as many trailing parts of the
-path. A value ends where the text that follows it first appears; only before a formatted date it may go on
-until that fits.
+path. A value ends where the text that follows it first appears; only before a formatted date, a role or a
+channel it may go on until that fits.
 `{started_at:FORMAT}` takes the codes of `strptime` and needs a year, a month and a day; without a format it
 reads what the metadata file may hold.
 
@@ -18,16 +19,17 @@ system shows for the call, and ids that turn out to repeat are told apart (`call
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from string import Formatter
 
-from callmood.discover.fields import UNREADABLE_DATE
+from callmood.discover.fields import ROLES, UNREADABLE_DATE
 from callmood.discover.notices import Notices
 from callmood.errors import UsageError
 from callmood.text import printable
+from callmood.types import Role
 
 _DIRECTIVES = {
     "Y": r"\d{4}",
@@ -47,6 +49,8 @@ _DIRECTIVES = {
     "%": "%",
 }
 
+_CHOICES = {"role": "|".join(ROLES), "channel": "left|right|[12]"}
+_PARTY = re.compile(rf"(.+[ _.-])({'|'.join(ROLES)})", re.IGNORECASE)
 _NAMING_TAGS = {
     "call_id": re.compile(r"(?:^|_)GUID_([^_]+)"),
     "agent_id": re.compile(r"(?:^|_)AGENT_([^_]+)"),
@@ -97,11 +101,14 @@ def compile_pattern(pattern: str) -> NamePattern:
         if name in fields.values():
             raise _refused(pattern, f"names {name} twice")
         follower = pieces[index + 1] if index + 1 < len(pieces) else ("", None, None, None)
+        is_open = follower[1] is not None and not follower[2] and follower[1] not in _CHOICES
         if spec:
             value, date_format = _date_regex(pattern, spec), spec
-        elif follower[0] == "" and follower[1] is not None and not follower[2]:
+        elif name in _CHOICES:
+            value = f"(?i:{_CHOICES[name]})"
+        elif follower[0] == "" and is_open:
             raise _refused(pattern, f"has nothing between {name} and {follower[1]}")
-        elif follower[1] is not None and not follower[2]:
+        elif is_open:
             # Never past the text that ends it: a search over all splits would take hostile names for ever.
             value = f"(?:(?!{re.escape(follower[0])})[^/])+"
         else:
@@ -129,6 +136,15 @@ def known_naming(path: Path, notices: Notices) -> dict[str, object]:
     if date := _NAMING_DATE.search(path.stem):
         values["started_at"] = _parse(date[0], "%Y-%m-%dT%H-%M-%S", path, notices)
     return values
+
+
+def unjoined_legs(paths: Iterable[Path]) -> list[Path]:
+    """The agent's file of each pair like `NAME_agent.wav` and `NAME_caller.wav` in one folder."""
+    pairs: dict[tuple[Path, str], dict[Role, Path]] = {}
+    for path in paths:
+        if match := _PARTY.fullmatch(path.stem):
+            pairs.setdefault((path.parent, match[1]), {})[ROLES[match[2].lower()]] = path
+    return [pair["agent"] for pair in pairs.values() if len(pair) == len(set(ROLES.values()))]
 
 
 def _date_regex(pattern: str, spec: str) -> str:
