@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from callmood.cluster.on_worker import Task
 from callmood.discover import discover
 from callmood.errors import ClusterError, UsageError
 from callmood.model_files import models_hash
+from callmood.results import connect
 from callmood.run import Progress, RunSummary
 from callmood.settings import Settings
 from callmood.types import CallResult, Recording
@@ -115,9 +117,9 @@ def test_results_that_went_with_their_worker_before_they_were_fetched_are_made_a
     assert result.status == "ok"
 
 
-def until(look: Callable[[], Any]) -> Any:
+def until(look: Callable[[], Any], *, wait_s: float = 60.0) -> Any:
     """What a look answers, once it answers something."""
-    end_s = time.monotonic() + 60.0
+    end_s = time.monotonic() + wait_s
     while time.monotonic() < end_s:
         if found := look():
             return found
@@ -178,55 +180,118 @@ def test_nobody_at_the_address_is_told(calls: Path, tmp_path: Path) -> None:
         run(calls, tmp_path / "x.duckdb", "tcp://127.0.0.1:1")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RayProcesses:
+    """A cluster of Ray on 127.0.0.1, of one node and two slots."""
+
+    address: str
+    folder: Path
+
+    def pids(self) -> list[int]:
+        """Processes whose command line names its folder: its head and what that started, but not its workers."""
+        own = str(self.folder).encode()
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if own in (process / "cmdline").read_bytes():
+                    found.append(int(process.name))
+        return found
+
+    def signal(self, number: signal.Signals) -> None:
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
 @pytest.fixture
-def ray_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a cluster of Ray on 127.0.0.1, of one node and two slots."""
-    # A token of this test's own, for the cluster and for the run; Ray reads it as it is imported.
+def ray_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayProcesses]:
+    pytest.importorskip("ray")
+    # A token of this test's own, for the cluster and for the run, which is a process of its own as Ray reads it
+    # but once.
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "tests"))))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # its sockets' paths must be short
-    command = [sys.executable, "-m", "ray.scripts.scripts"]
-    environment = {
-        **os.environ,
-        "RAY_ADDRESS": "",
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests"))),
-    }
-    subprocess.run(
-        [
-            *command, "start", "--head", "--port", str(port), "--node-ip-address", "127.0.0.1", "--num-cpus", "2",
-            "--include-dashboard", "false", "--disable-usage-stats", "--temp-dir", str(folder),
-            "--object-store-memory", "100000000",
-        ],
-        check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    yield f"127.0.0.1:{port}"
-    for pid in processes_of(folder):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
+    processes = RayProcesses(address=f"127.0.0.1:{port}", folder=folder)
+    try:
+        subprocess.run(
+            [
+                sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--port", str(port),
+                "--node-ip-address", "127.0.0.1", "--num-cpus", "2", "--include-dashboard", "false",
+                "--disable-usage-stats", "--temp-dir", str(folder), "--object-store-memory", "100000000",
+            ],
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        yield processes
+    finally:
+        processes.signal(signal.SIGTERM)  # so that they end what they started
+        with suppress(AssertionError):
+            until(lambda: not processes.pids(), wait_s=5.0)
+        processes.signal(signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def processes_of(folder: Path) -> list[int]:
-    """Processes whose command line names a folder."""
-    own = str(folder).encode()
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if own in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
-    return found
+ANALYZE = """
+import sys
+import callmood
+import test_cluster
+from callmood import workers
+from callmood.errors import ClusterError
+
+workers._work = test_cluster.slow_work
+calls, database, address = sys.argv[1:]
+try:
+    callmood.analyze(
+        calls,
+        db=database,
+        backend="ray",
+        scheduler=address,
+        progress=lambda progress: print(progress.result.status, flush=True),
+    )
+except ClusterError as error:
+    print(error)
+"""
 
 
-@pytest.mark.skipif(
-    not os.environ.get("CALLMOOD_TEST_RAY"), reason="CALLMOOD_TEST_RAY is not set: not shown to pass yet"
-)
-def test_ray_does_the_same_work(
-    calls: Path, on_one_machine: Path, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def run_on_ray(calls: Path, database: Path, address: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", ANALYZE, str(calls), str(database), address],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ray_does_the_same_work_and_a_recording_that_kills_its_process_is_quarantined(
+    calls: Path, on_one_machine: Path, ray_processes: RayProcesses, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(workers, "_work", stand_in_work)
     database = tmp_path / "many.duckdb"
-    callmood.analyze(calls, db=str(database), backend="ray", scheduler=ray_address)
+    said, _ = run_on_ray(calls, database, ray_processes.address).communicate(timeout=300)
+    assert differences(database, on_one_machine) == [], said
 
-    assert differences(database, on_one_machine) == []
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    for name, source in (("poison", "call-0"), ("good", "call-1")):
+        (folder / f"{name}.wav").write_bytes((calls / f"{source}.wav").read_bytes())
+    said, _ = run_on_ray(folder, tmp_path / "x.duckdb", ray_processes.address).communicate(timeout=300)
+    statuses = [line for line in said.splitlines() if line in ("ok", "quarantined")]
+    assert sorted(statuses) == ["ok", "quarantined"], said
+
+
+def test_a_lost_head_of_ray_ends_the_run_and_what_was_finished_is_kept(
+    calls: Path, ray_processes: RayProcesses, tmp_path: Path
+) -> None:
+    database = tmp_path / "many.duckdb"
+    process = run_on_ray(calls, database, ray_processes.address)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    ray_processes.signal(signal.SIGKILL)
+    said, _ = process.communicate(timeout=300)
+
+    assert process.returncode == 0, said
+    assert "the cluster of ray was lost; finished recordings are kept" in said, said
+    with connect(database) as connection:
+        (kept,) = connection.execute("SELECT count(*) FROM calls").fetchall()
+    assert first
+    assert 1 <= kept[0] < 14

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from callmood.workers import pool_options
 
 _RETRIES = 1
 """How often Ray does a task again whose worker was lost."""
+_CONNECT_S = 10.0
 
 
 class RayCluster:
@@ -49,11 +51,15 @@ class RayCluster:
                 f"{printable(address)}: no cluster of ray answers there; start one with `ray start --head`, or correct "
                 "--scheduler."
             ) from error
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        self._head = (host.strip("[]"), int(port))
         self._carry_out = ray.remote(max_retries=_RETRIES)(carry_out_here)
         self._running: set[Any] = set()
 
     def slots(self) -> int:
+        # Asked without a head, Ray waits for a minute and then ends the whole process.
         try:
+            socket.create_connection(self._head, timeout=_CONNECT_S).close()
             return int(self._ray.cluster_resources().get("CPU", 0))
         except (OSError, RuntimeError, self._ray.exceptions.RayError) as error:
             raise self._lost() from error
