@@ -23,8 +23,9 @@ from callmood.remote import is_url
 from callmood.results.archive import Out, known_store, write_files, write_parts, write_run
 from callmood.results.holder import holder_path, user_name
 from callmood.results.publish import backup_path, snapshot_path
+from callmood.results.run import Run
 from callmood.results.schema import MIGRATIONS
-from callmood.results.store import Run, Store
+from callmood.results.store import Store
 from callmood.run import Progress, RunSummary, Truncation
 from callmood.settings import Settings
 from callmood.stopping import Stopping
@@ -72,6 +73,7 @@ def run_batch(
                 pseudonyms=pseudonyms,
             )
         finally:
+            store.remember_hashes()
             if settings.out is not None:
                 write_files(Out(root=settings.out, run=run), store)
         now = (run.settings_hash, run.model_hash)
@@ -128,6 +130,7 @@ def retry_batch(
         looks = Looks(until_stopped(stopping, store.content_hash))
         chosen = [call for call in store.known_calls() if call.status in statuses]
         todo, warnings = as_before(chosen, looks.hash, pseudonyms)
+        store.remember_hashes()
         plan = Plan(
             todo=todo, found=len(chosen), already_known=len(chosen) - len(todo), warnings=tuple(warnings)
         )

@@ -16,8 +16,9 @@ from callmood.errors import DatabaseError, UsageError
 from callmood.pseudonyms import Kind, Pseudonyms
 from callmood.results.holder import user_name
 from callmood.results.read import connect
+from callmood.results.run import Purge
 from callmood.results.schema import Connection
-from callmood.results.store import Purge, Store
+from callmood.results.store import Store
 from callmood.settings import Settings
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}

@@ -22,7 +22,8 @@ from callmood import workers
 from callmood.emotions import EMOTIONS
 from callmood.model_files import models_folder
 from callmood.pipeline import Engines, analyze_recording
-from callmood.results.store import Run, Store
+from callmood.results.run import Run
+from callmood.results.store import Store
 from callmood.run import RunSummary
 from callmood.settings import Settings
 from callmood.trajectory import affect_of

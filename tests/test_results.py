@@ -207,7 +207,7 @@ def test_a_call_that_fails_half_way_leaves_no_trace(database: Path, monkeypatch:
         raise RuntimeError("killed between two tables")
 
     with Store(database) as store:
-        monkeypatch.setattr(module, "_window_rows", fail)
+        monkeypatch.setitem(module._ROWS, "windows", fail)
         with pytest.raises(RuntimeError):
             store.write(make_result("call-9"), make_run(), analyzed_at=NOON)
 

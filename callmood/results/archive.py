@@ -30,7 +30,8 @@ from callmood.errors import ArchiveError, RefusedValueError, UsageError
 from callmood.files import in_place_of
 from callmood.remote import filesystem, is_url, why
 from callmood.results.read import first_line
-from callmood.results.store import TABLES_OF_CALLS, Run, Store
+from callmood.results.run import Run
+from callmood.results.store import TABLES_OF_CALLS, Store
 from callmood.text import printable
 from callmood.types import Affect, CallResult, Recording, Windows
 

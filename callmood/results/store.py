@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import glob
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-import numpy as np
-
-from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
+from callmood.emotions import PROBABILITY_COLUMNS
 from callmood.errors import DatabaseBusyError, DatabaseError, RefusedValueError, UsageError
 from callmood.remote import as_path
 from callmood.results.derived import derive_call, derive_new, forget_derived
 from callmood.results.holder import holder_path, say_holder
 from callmood.results.publish import backup_path, copy_open, half_path, snapshot_path
 from callmood.results.read import check_not_newer, first_line, open_to_write
+from callmood.results.rows import Analyses, call_row, metadata_row, rows_of_each, turn_rows, window_rows
+from callmood.results.run import Purge, Run
 from callmood.results.schema import MIGRATIONS, Connection, migrate, schema_version
 from callmood.text import path_text
 from callmood.types import (
-    Affect,
-    Analysis,
     CallMetadata,
     CallResult,
-    Escalation,
-    EscalationScore,
     KnownCall,
     Leg,
     LinkedAgent,
-    Nonspeech,
     Recording,
     Turn,
-    TurnSignal,
-    Windows,
 )
 
 if TYPE_CHECKING:
@@ -45,39 +40,19 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-TABLES_OF_CALLS = ("turns", "windows", "escalation_events", "escalation_scores", "nonspeech")
+_ROWS: Mapping[str, Callable[[Analyses], pd.DataFrame]] = {
+    "turns": turn_rows,
+    "windows": window_rows,
+    "nonspeech": partial(rows_of_each, found=lambda analysis: analysis.nonspeech),
+    "escalation_events": partial(rows_of_each, found=lambda analysis: analysis.escalations),
+    "escalation_scores": partial(rows_of_each, found=lambda analysis: analysis.escalation_scores),
+}
+TABLES_OF_CALLS = tuple(_ROWS)
 """Tables, beside `calls` and what is derived from them, with rows of single calls."""
 _DERIVED_FROM = ("turns", "windows", "nonspeech")
 """Those that derived tables are made of."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One run of `analyze`, as the table `runs` keeps it."""
-
-    run_id: str
-    started_at: datetime
-    started_by: str
-    host: str
-    version: str
-    settings: Mapping[str, Any]
-    settings_hash: str
-    model_hash: str
-    emotion_for: str
-    pseudonyms: str | None = None
-    """Check value of the key that ids were replaced by; None where they are as given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Purge:
-    """Calls that are removed, as the table `purges` keeps it."""
-
-    purged_at: datetime
-    purged_by: str
-    host: str
-    version: str
-    criterion: Mapping[str, Any]
-    reason: str | None
+_REMEMBER_EVERY_S = 2.0
+"""Hashes of files are written together, as a transaction takes longer than to read a file of a few minutes."""
 
 
 class Store:
@@ -111,6 +86,8 @@ class Store:
         # Open as long as the connection is, for the sake of DuckDB's lock: see `copy_open`.
         self._file: BinaryIO = self.path.open("rb")
         self._changed = False
+        self._hashed: dict[str, tuple[int, int, str]] = {}
+        self._remembered_s = time.monotonic()
         try:
             self._check_ours()
             with suppress(OSError):  # a full disk, say: it is only a courtesy
@@ -250,14 +227,28 @@ class Store:
         if row:
             return str(row[0])
         digest = hash_file(path)
-        if digest in self.purged_contents():
-            return digest
+        self._hashed[key] = (state.st_size, state.st_mtime_ns, digest)
+        if time.monotonic() - self._remembered_s >= _REMEMBER_EVERY_S:
+            self.remember_hashes()
+        return digest
+
+    def remember_hashes(self) -> None:
+        """Write the content hashes that were found since the last time, but for those of purged recordings.
+
+        `content_hash` does this every two seconds, so what calls it has to do it only at the end.
+        """
+        self._remembered_s = time.monotonic()
+        if not self._hashed:
+            return
+        rows = [(key, *found) for key, found in self._hashed.items()]
+        self._hashed.clear()
         with self._transaction():
             self._connection.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
-                [key, state.st_size, state.st_mtime_ns, digest],
+                f"INSERT OR REPLACE INTO files SELECT * FROM (VALUES {', '.join(['(?, ?, ?, ?)'] * len(rows))}) "
+                "AS found(path, size_bytes, modified_ns, content_hash) "
+                "WHERE content_hash NOT IN (SELECT content_hash FROM purged_recordings)",
+                [value for row in rows for value in row],
             )
-        return digest
 
     def check_pseudonyms(self, check: str | None) -> None:
         """Refuse to mix ids of different kinds in one database: those given, and those that a key hides.
@@ -484,29 +475,20 @@ class Store:
                 "DELETE FROM purged_recordings WHERE list_contains($contents, content_hash)",
                 {"contents": contents},
             )
-            rows = [_call_row(result, run, analyzed_at) for result in results]
+            rows = [call_row(result, run, analyzed_at) for result in results]
             names, marks = ", ".join(rows[0]), ", ".join("?" for _ in rows[0])
-            connection.executemany(
-                f"INSERT OR REPLACE INTO calls ({names}) VALUES ({marks})",
-                [list(row.values()) for row in rows],
+            # In one statement: DuckDB takes several milliseconds for each.
+            connection.execute(
+                f"INSERT OR REPLACE INTO calls ({names}) VALUES {', '.join([f'({marks})'] * len(rows))}",
+                [value for row in rows for value in row.values()],
             )
             analyses = [
                 (result.recording.call_id, result.analysis)
                 for result in results
                 if result.analysis is not None
             ]
-            self._append("turns", [_turn_rows(call_id, analysis) for call_id, analysis in analyses])
-            self._append(
-                "windows", [_window_rows(call_id, analysis.windows) for call_id, analysis in analyses]
-            )
-            self._append("nonspeech", [_rows(call_id, analysis.nonspeech) for call_id, analysis in analyses])
-            self._append(
-                "escalation_events", [_rows(call_id, analysis.escalations) for call_id, analysis in analyses]
-            )
-            self._append(
-                "escalation_scores",
-                [_rows(call_id, analysis.escalation_scores) for call_id, analysis in analyses],
-            )
+            for table, make_rows in _ROWS.items():
+                self._append(table, make_rows(analyses) if analyses else None)
             derive_new(connection, ids, rows={name: f"new_{name}" for name in _DERIVED_FROM})
 
     def take_in(self, tables: Mapping[str, str], call_ids: Sequence[str]) -> None:
@@ -570,7 +552,7 @@ class Store:
         with self._transaction():
             for recording in recordings:
                 self._outdate_statistics()
-                row = _metadata_row(recording)
+                row = metadata_row(recording)
                 columns = ", ".join(f"{name} = ?" for name in row)
                 self._unlink_other_agent(recording)
                 self._connection.execute(
@@ -723,15 +705,11 @@ class Store:
         names, marks = ", ".join(row), ", ".join("?" for _ in row)
         self._connection.execute(f"{verb} INTO {table} ({names}) VALUES ({marks})", list(row.values()))
 
-    def _append(self, table: str, parts: Sequence[pd.DataFrame]) -> None:
+    def _append(self, table: str, rows: pd.DataFrame | None) -> None:
         """Add rows to a table, and keep them in a temporary one where derived tables are made of them."""
-        import pandas as pd
-
-        filled = [part for part in parts if len(part)]
         into = self._emptied_new(table) if table in _DERIVED_FROM else table
-        if not filled:
+        if rows is None or rows.empty:
             return
-        rows = pd.concat(filled, ignore_index=True)
         names = ", ".join(rows.columns)
         self._connection.register("rows_to_append", rows)
         self._connection.execute(f"INSERT INTO {into} ({names}) SELECT {names} FROM rows_to_append")
@@ -777,117 +755,3 @@ class Store:
                 f"{self.path}: cannot be written ({first_line(str(error))}); nothing was lost, "
                 "see to disk space and permissions and run again."
             ) from error
-
-
-def _metadata_row(recording: Recording) -> dict[str, Any]:
-    metadata = recording.metadata
-    return {
-        "call_id": recording.call_id,
-        "path": recording.legs[0].kept_path,
-        "content_hash": recording.content_hash,
-        "legs": json.dumps(
-            [
-                {"path": leg.kept_path, "role": leg.role, "content_hash": leg.content_hash}
-                for leg in recording.legs
-            ]
-        ),
-        "agent_id": metadata.agent_id,
-        "customer_id": metadata.customer_id,
-        "queue": metadata.queue,
-        "started_at": metadata.started_at,
-        "agent_channel": metadata.agent_channel,
-        "metadata": json.dumps(dict(metadata.extra), default=str) if metadata.extra else None,
-    }
-
-
-def _call_row(result: CallResult, run: Run, analyzed_at: datetime) -> dict[str, Any]:
-    """All columns, since what a row is replaced by keeps those that it does not name."""
-    analysis = result.analysis
-    return _metadata_row(result.recording) | {
-        "status": result.status,
-        "error": result.error,
-        "settings_hash": run.settings_hash,
-        "model_hash": run.model_hash,
-        "run_id": run.run_id,
-        "analyzed_at": analyzed_at,
-        "duration_s": analysis and analysis.duration_s,
-        "channels": analysis and analysis.channels,
-        "rate_hz": analysis and analysis.rate_hz,
-        "codec": analysis and analysis.codec,
-        "truncated": analysis and analysis.lost_s > 0,
-        "lost_s": analysis and analysis.lost_s,
-        "diarizer": analysis and analysis.diarizer,
-        "role_source": analysis and analysis.role_source,
-        "role_confidence": analysis and analysis.role_confidence,
-        "rescore": None,
-    }
-
-
-def _affect_columns(affect: Affect) -> dict[str, Any]:
-    columns: dict[str, Any] = dict(zip(PROBABILITY_COLUMNS, affect.probabilities.T, strict=True))
-    return columns | {"valence": affect.valence, "arousal": affect.arousal, "negativity": affect.negativity}
-
-
-def _turn_rows(call_id: str, analysis: Analysis) -> pd.DataFrame:
-    import pandas as pd
-
-    turns, affect = analysis.turns, analysis.turn_affect
-    probabilities = affect.probabilities
-    scored = ~np.isnan(probabilities[:, 0])
-    signals = analysis.turn_signals or (TurnSignal(),) * len(turns)
-    best = np.nan_to_num(probabilities).argmax(axis=1) if len(turns) else np.zeros(0, dtype=int)
-    rows = pd.DataFrame(
-        {
-            "call_id": call_id,
-            "turn_index": np.arange(len(turns)),
-            "speaker": [turn.speaker for turn in turns],
-            "role": pd.Series([turn.role for turn in turns], dtype="object"),
-            "channel": [turn.channel for turn in turns],
-            "start_s": [turn.start_s for turn in turns],
-            "end_s": [turn.end_s for turn in turns],
-            "overlap_s": [turn.overlap_s for turn in turns],
-            "speaker_confidence": pd.Series([turn.confidence for turn in turns], dtype="Float32"),
-            "emotion": pd.Series(
-                [EMOTIONS[i] if known else None for i, known in zip(best, scored, strict=True)],
-                dtype="object",
-            ),
-            "confidence": np.where(scored, probabilities.max(axis=1, initial=0.0), np.nan),
-            **_affect_columns(affect),
-            "level_dbfs": pd.Series([signal.level_dbfs for signal in signals], dtype="Float32"),
-            "syllables": pd.Series([signal.syllables for signal in signals], dtype="Int32"),
-        }
-    )
-    return rows
-
-
-def _rows(call_id: str, found: Iterable[Nonspeech | Escalation | EscalationScore]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame([{"call_id": call_id} | asdict(each) for each in found])
-
-
-def _window_rows(call_id: str, windows: Windows) -> pd.DataFrame:
-    import pandas as pd
-
-    course = windows.course
-    return pd.DataFrame(
-        {
-            "call_id": call_id,
-            "turn_index": windows.turn_index,
-            "start_s": windows.start_s,
-            "end_s": windows.end_s,
-            **_affect_columns(windows.affect),
-            "negativity_smooth": windows.negativity_smooth,
-            **(
-                {}
-                if course is None
-                else {
-                    "valence_smooth": course.valence,
-                    "arousal_smooth": course.arousal,
-                    "valence_se": course.valence_se,
-                    "arousal_se": course.arousal_se,
-                    "negativity_se": course.negativity_se,
-                }
-            ),
-        }
-    )
