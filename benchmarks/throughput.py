@@ -8,11 +8,15 @@ with two, into a new database. What the 64 calls between cost beyond start-up is
 the parent, its workers and their ffmpegs, two workers. Memory is the most that a process ever held (VmHWM), libraries
 among it. Wall time counts only on a quiet machine: what else used the processors meanwhile is printed beside it, as a
 share of all of them.
+
+What two workers could reach on this machine is measured on the same calls: one process that analyzes them and does nothing
+else, then two of them at once, with no parent that hands out work and writes.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -22,9 +26,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.calls import CALL_S, SHARED, make_calls
 from benchmarks.kills import children
+from callmood.workers import _ENVIRONMENT
 
 MANY, FEW = 72, 8
 _LOOK_EVERY_S = 0.2
@@ -97,6 +103,41 @@ def _busy_s() -> float:
     return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
+def without_parent(folder: Path, *, processes: int) -> tuple[float, float]:
+    """Wall time, and the processor time of each, that processes take which all analyze the same recordings, the first
+    `FEW` of them left out."""
+    spawning = multiprocessing.get_context("spawn")
+    ready, found = spawning.Barrier(processes), spawning.SimpleQueue()
+    started = [spawning.Process(target=_analyze_only, args=(folder, ready, found)) for _ in range(processes)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+        if process.exitcode:
+            raise RuntimeError(f"a process without a parent ended with {process.exitcode}")
+    took = [found.get() for _ in started]
+    return max(wall_s for wall_s, _ in took), sum(cpu_s for _, cpu_s in took) / processes
+
+
+def _analyze_only(folder: Path, ready: Any, found: Any) -> None:
+    from callmood.pipeline import analyze_recording, load_engines
+    from callmood.settings import load_settings
+    from callmood.types import Leg, Recording
+
+    engines = load_engines(load_settings({"device": "cpu"}).settings)
+    recordings = [
+        Recording(call_id=path.stem, legs=(Leg(path=path, content_hash=path.stem),), content_hash=path.stem)
+        for path in sorted(folder.iterdir())
+    ]
+    for recording in recordings[:FEW]:
+        analyze_recording(recording, engines)
+    ready.wait()
+    began_s, own_s = time.monotonic(), sum(os.times()[:4])
+    for recording in recordings[FEW:]:
+        analyze_recording(recording, engines)
+    found.put((time.monotonic() - began_s, sum(os.times()[:4]) - own_s))
+
+
 def measure(shared: Path, *, channels: int) -> None:
     """Print what calls of one or two channels cost."""
     with tempfile.TemporaryDirectory() as place:
@@ -118,6 +159,12 @@ def measure(shared: Path, *, channels: int) -> None:
         print(
             f"{channels} channels: two workers {wall_s[1] / wall_s[2]:.2f} times as fast as one", flush=True
         )
+        one, two = (without_parent(folder / "many", processes=count) for count in (1, 2))
+        print(
+            f"{channels} channels: two processes without a parent {2 * one[0] / two[0]:.2f} times as fast as one; "
+            f"{two[1] / one[1] - 1:+.0%} processor time a call, {1000 * one[1] / (MANY - FEW):.0f} ms alone",
+            flush=True,
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -126,6 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shared", type=Path, default=SHARED, help="folder of recorded calls")
     parser.add_argument("--channels", type=int, choices=(1, 2), nargs="+", default=[2, 1])
     given = parser.parse_args(arguments)
+    os.environ.update(_ENVIRONMENT)  # before numpy is loaded by the processes without a parent
     for channels in given.channels:
         measure(given.shared, channels=channels)
 

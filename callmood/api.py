@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from callmood.errors import UsageError
 from callmood.run import Progress, RunSummary
 from callmood.settings import load_settings
 
@@ -134,6 +135,11 @@ def load(archive: str | Path, **settings: Any) -> LoadSummary:
     from callmood.results.store import Store
 
     effective = load_settings(settings).settings
+    if effective.pseudonymize:
+        raise UsageError(
+            "what --out wrote holds ids as they were given, and load keeps them so; leave --pseudonymize out (unset "
+            "CALLMOOD_PSEUDONYMIZE, or take it out of callmood.toml), or analyze the recordings into a database."
+        )
     # Before the database is made, so that a mistyped name leaves nothing behind.
     found = existing(str(archive))
     with Store(effective.db, wait_s=effective.wait) as store:

@@ -21,7 +21,7 @@ from callmood import workers
 from callmood.cluster import WorkerLostError
 from callmood.cluster.on_worker import Task, carry_out_here
 from callmood.discover.identity import hash_file
-from callmood.errors import ArchiveError, ClusterError, StoppedError, UsageError
+from callmood.errors import ArchiveError, ClusterError, Exit, StoppedError, UsageError
 from callmood.results import archive as archives
 from callmood.stopping import Stopping
 from callmood.types import CallResult
@@ -221,6 +221,18 @@ def test_nothing_is_loaded_beside_pseudonyms(
     analyze(calls, out=str(tmp_path / "out"))
     with pytest.raises(UsageError, match="its ids are pseudonyms"):
         callmood.load(tmp_path / "out", db=str(tmp_path / "x.duckdb"))
+
+
+def test_load_refuses_to_pseudonymize_and_makes_no_database(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyze(calls, out=str(tmp_path / "out"))
+    monkeypatch.setenv("CALLMOOD_PSEUDONYM_KEY", "a key of the tests, not secret")
+    monkeypatch.setenv("CALLMOOD_PSEUDONYMIZE", "true")
+    with pytest.raises(UsageError, match="ids as they were given, and load keeps them so") as raised:
+        callmood.load(tmp_path / "out", db=str(tmp_path / "x.duckdb"))
+    assert raised.value.exit_code == Exit.USAGE
+    assert not (tmp_path / "x.duckdb").exists()
 
 
 class OneWorker:

@@ -19,12 +19,16 @@ _CONNECT_S = 10.0
 _FETCH_S = 30.0
 """How long to wait for results that are there: for ever where their worker is not any more, and was the last."""
 
+_QUIET = {"distributed.admin.tick.interval": "500ms"}
+"""A client otherwise looks fifty times a second whether its event loop still turns."""
+
 
 class DaskCluster:
     """See `callmood.cluster.Cluster`; Dask calls a slot a thread."""
 
     def __init__(self, address: str) -> None:
         try:
+            import dask.config
             from distributed import Client
         except ImportError as error:
             raise EngineUnavailableError(
@@ -34,7 +38,8 @@ class DaskCluster:
         # What it has to say of a lost connection is said in our one sentence.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
-            self._client: Any = Client(address, timeout=_CONNECT_S, set_as_default=False)
+            with dask.config.set(_QUIET):
+                self._client: Any = Client(address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ClusterError(
                 f"{printable(address)}: no scheduler of dask answers there; start one with `dask scheduler`, or correct "
