@@ -153,13 +153,13 @@ class Settings:
         metadata={
             "choices": BACKENDS,
             "help": "Where the work is done: loky is this machine; dask and ray are a cluster, whose workers "
-            "--scheduler leads to (ray: not shown to work yet).",
+            "--scheduler leads to.",
         },
     )
     scheduler: str | None = field(
         default=None,
         metadata={
-            "help": "Address of the cluster's scheduler, such as tcp://10.0.0.1:8786 (dask) or ray://10.0.0.1:10001."
+            "help": "Address of the cluster's scheduler, such as tcp://10.0.0.1:8786 (dask) or 10.0.0.1:6379 (ray)."
         },
     )
     out: str | None = field(

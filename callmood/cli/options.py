@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
+from functools import wraps
+from inspect import Parameter, signature
 from typing import Annotated, Any
 
 import typer
@@ -28,34 +31,47 @@ def _setting(name: str) -> Any:
     )
 
 
+_KINDS = {"str": str, "int": int, "float": float, "bool": bool}
+
+
+def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each of some settings, behind its own; they come together, as `given`."""
+    annotated: Any = Annotated
+    kinds = {field.name: _KINDS[str(field.type).removesuffix(" | None")] for field in fields(Settings)}
+    options = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=annotated[kinds[name] | None, _setting(name)],
+        )
+        for name in names
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = signature(command, eval_str=True)
+
+        @wraps(command)
+        def run(**values: Any) -> None:
+            given = {name: values.pop(name) for name in names}
+            command(**values, given=given)
+
+        parameters = [parameter for name, parameter in own.parameters.items() if name != "given"]
+        run.__signature__ = own.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
 Db = Annotated[str | None, _setting("db")]
-Metadata = Annotated[str | None, _setting("metadata")]
-Pattern = Annotated[str | None, _setting("pattern")]
 Timezone = Annotated[str | None, _setting("timezone")]
 Diarizer = Annotated[str | None, _setting("diarizer")]
 Speakers = Annotated[str | None, _setting("speakers")]
 PyannotePipeline = Annotated[str | None, _setting("pyannote_pipeline")]
-Rttm = Annotated[str | None, _setting("rttm")]
-Causal = Annotated[bool | None, _setting("causal")]
 EmotionFor = Annotated[str | None, _setting("emotion_for")]
-MaxSecondsPerCall = Annotated[int | None, _setting("max_seconds_per_call")]
-MaxMemoryPerWorker = Annotated[int | None, _setting("max_memory_per_worker")]
-Lock = Annotated[str | None, _setting("lock")]
 Wait = Annotated[int | None, _setting("wait")]
-MaxRuntime = Annotated[int | None, _setting("max_runtime")]
-SnapshotEvery = Annotated[int | None, _setting("snapshot_every")]
-LogFile = Annotated[str | None, _setting("log_file")]
-HeartbeatFile = Annotated[str | None, _setting("heartbeat_file")]
-MetricsFile = Annotated[str | None, _setting("metrics_file")]
-MinRoleConfidence = Annotated[float | None, _setting("min_role_confidence")]
-GuessRoles = Annotated[bool | None, _setting("guess_roles")]
 Pseudonymize = Annotated[bool | None, _setting("pseudonymize")]
 PseudonymKeyFile = Annotated[str | None, _setting("pseudonym_key_file")]
-PlainColumns = Annotated[str | None, _setting("plain_columns")]
-Jobs = Annotated[int | None, _setting("jobs")]
-Backend = Annotated[str | None, _setting("backend")]
-Scheduler = Annotated[str | None, _setting("scheduler")]
-Out = Annotated[str | None, _setting("out")]
 Device = Annotated[str | None, _setting("device")]
 EscalationThreshold = Annotated[float | None, _setting("escalation_threshold")]
 Models = Annotated[str | None, _setting("models")]
