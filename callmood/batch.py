@@ -6,8 +6,8 @@ import math
 import platform
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,21 +56,19 @@ def run_batch(
         )
     # Before the database is made, so that a mistyped name leaves nothing behind.
     check_inputs(paths)
-    pseudonyms = Pseudonyms.of_settings(settings)
-    with _opened(settings, pseudonyms, stopping) if settings.out is None else _known(settings) as store:
+    with _session(settings, stopping) as session:
+        store, run = session.store, session.run
         known = store.known_calls()
-        looks = Looks(until_stopped(stopping, store.content_hash))
-        run = _describe_run(settings, pseudonyms)
         try:
             discovery = discover(
                 paths,
                 metadata=Path(settings.metadata) if settings.metadata else None,
                 pattern=settings.pattern,
                 timezone=settings.timezone,
-                content_hash=looks.hash,
+                content_hash=session.looks.hash,
                 known=known,
                 exclude=own_files(settings),
-                pseudonyms=pseudonyms,
+                pseudonyms=session.pseudonyms,
             )
         finally:
             store.remember_hashes()
@@ -104,16 +102,7 @@ def run_batch(
             purged=len(purged),
             warnings=(*discovery.warnings, *warnings),
         )
-        return _carry_out(
-            plan,
-            store,
-            run,
-            settings,
-            looks=looks,
-            pseudonyms=pseudonyms,
-            progress=progress,
-            stopping=stopping,
-        )
+        return _carry_out(plan, session, progress)
 
 
 def retry_batch(
@@ -124,26 +113,43 @@ def retry_batch(
     stopping: Stopping,
 ) -> RunSummary:
     """Analyze the known calls with one of `statuses` once more; see `callmood.retry`."""
-    pseudonyms = Pseudonyms.of_settings(settings)
-    settings = replace(settings, out=None)
-    with _opened(settings, pseudonyms, stopping, create=False) as store:
-        looks = Looks(until_stopped(stopping, store.content_hash))
-        chosen = [call for call in store.known_calls() if call.status in statuses]
-        todo, warnings = as_before(chosen, looks.hash, pseudonyms)
-        store.remember_hashes()
+    with _session(replace(settings, out=None), stopping, create=False) as session:
+        chosen = [call for call in session.store.known_calls() if call.status in statuses]
+        todo, warnings = as_before(chosen, session.looks.hash, session.pseudonyms)
+        session.store.remember_hashes()
         plan = Plan(
             todo=todo, found=len(chosen), already_known=len(chosen) - len(todo), warnings=tuple(warnings)
         )
-        run = _describe_run(settings, pseudonyms)
-        return _carry_out(
-            plan,
-            store,
-            run,
-            settings,
-            looks=looks,
-            pseudonyms=pseudonyms,
-            progress=progress,
+        return _carry_out(plan, session, progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A run whose database is open."""
+
+    settings: Settings
+    stopping: Stopping
+    pseudonyms: Pseudonyms | None
+    store: Store
+    run: Run
+    looks: Looks
+
+
+@contextmanager
+def _session(settings: Settings, stopping: Stopping, *, create: bool = True) -> Iterator[Session]:
+    pseudonyms = Pseudonyms.of_settings(settings)
+    if settings.out is None:
+        opened: AbstractContextManager[Store] = _opened(settings, pseudonyms, stopping, create=create)
+    else:
+        opened = _known(settings)
+    with opened as store:
+        yield Session(
+            settings=settings,
             stopping=stopping,
+            pseudonyms=pseudonyms,
+            store=store,
+            run=_describe_run(settings, pseudonyms),
+            looks=Looks(until_stopped(stopping, store.content_hash)),
         )
 
 
@@ -225,18 +231,9 @@ def _known(settings: Settings) -> AbstractContextManager[Store]:
     return known_store(settings.out)
 
 
-def _carry_out(
-    plan: Plan,
-    store: Store,
-    run: Run,
-    settings: Settings,
-    *,
-    looks: Looks,
-    pseudonyms: Pseudonyms | None,
-    progress: Callable[[Progress], None] | None,
-    stopping: Stopping,
-) -> RunSummary:
+def _carry_out(plan: Plan, session: Session, progress: Callable[[Progress], None] | None) -> RunSummary:
     """Analyze what is to be done, each call written soon after it is there."""
+    settings, store, run, looks = session.settings, session.store, session.run, session.looks
     started_s = time.monotonic()
     warnings = [*plan.warnings]
     out = None if settings.out is None else Out(root=settings.out, run=run, superseded=plan.replaced)
@@ -287,11 +284,11 @@ def _carry_out(
         written_s = time.monotonic()
 
     try:
-        for result in results(todo, settings, stopping=stopping, out=out, warnings=warnings):
+        for result in results(todo, settings, stopping=session.stopping, out=out, warnings=warnings):
             if result is not None:
                 came += 1
-                if pseudonyms is not None:
-                    result = pseudonyms.result(result)
+                if session.pseudonyms is not None:
+                    result = session.pseudonyms.result(result)
                 if any(looks.changed(leg.path) for leg in result.recording.legs):
                     unsettled.append(result.recording)
                 else:
@@ -340,7 +337,7 @@ def _carry_out(
         wall_s=time.monotonic() - started_s,
         writing=len(unsettled),
         left=len(todo) - came,
-        asked_to_end=stopping.asked,
+        asked_to_end=session.stopping.asked,
     )
 
 

@@ -210,7 +210,7 @@ def test_groups_are_saved_with_their_types(run: Run, tmp_path: Path) -> None:
 def test_people_see_the_first_rows_of_a_long_report(
     run: Run, monkeypatch: pytest.MonkeyPatch, report: list[str]
 ) -> None:
-    for module in ("output", "show", "app"):
+    for module in ("output", "show", "reports"):
         monkeypatch.setattr(f"callmood.cli.{module}.MOST_ROWS", 1)
 
     _, shown, told = run(*report)
@@ -222,7 +222,7 @@ def test_people_see_the_first_rows_of_a_long_report(
 
 
 def test_programs_get_all_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("output", "show", "app"):
+    for module in ("output", "show", "reports"):
         monkeypatch.setattr(f"callmood.cli.{module}.MOST_ROWS", 1)
 
     assert len(ids(run)) == 5

@@ -198,9 +198,9 @@ def add_later_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def m999_later(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(LATER)
 
-    from callmood.results import read, store
+    from callmood.results import opened, read
 
-    for module in (schema, read, store):
+    for module in (schema, read, opened):
         monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, m999_later))
     monkeypatch.setitem(schema.RELATIONS, "later_step", "A table to come.")
 
@@ -248,9 +248,9 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
         connection.execute("ALTER TABLE calls ADD COLUMN half VARCHAR")
         connection.execute("SELECT * FROM nowhere")
 
-    from callmood.results import read, store
+    from callmood.results import opened, read
 
-    for module in (schema, read, store):
+    for module in (schema, read, opened):
         monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, m999_broken))
     with pytest.raises(DatabaseError, match="nothing was lost"):
         Store(database)

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING
 
-from callmood.emotions import PROBABILITY_COLUMNS
-from callmood.errors import DatabaseBusyError, DatabaseError, RefusedValueError, UsageError
+from callmood.errors import UsageError
 from callmood.remote import as_path
-from callmood.results.derived import derive_call, derive_new, forget_derived
-from callmood.results.holder import holder_path, say_holder
-from callmood.results.publish import backup_path, copy_open, half_path, snapshot_path
-from callmood.results.read import check_not_newer, first_line, open_to_write
+from callmood.results.derived import derive_new, forget_derived
+from callmood.results.links import Links
+from callmood.results.purge import Purges
 from callmood.results.rows import Analyses, call_row, metadata_row, rows_of_each, turn_rows, window_rows
-from callmood.results.run import Purge, Run
-from callmood.results.schema import MIGRATIONS, Connection, migrate, schema_version
+from callmood.results.run import Run
 from callmood.text import path_text
-from callmood.types import (
-    CallMetadata,
-    CallResult,
-    KnownCall,
-    Leg,
-    LinkedAgent,
-    Recording,
-    Turn,
-)
+from callmood.types import CallMetadata, CallResult, KnownCall, Leg, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pandas as pd
 
 _ROWS: Mapping[str, Callable[[Analyses], pd.DataFrame]] = {
@@ -55,16 +39,8 @@ _REMEMBER_EVERY_S = 2.0
 """Hashes of files are written together, as a transaction takes longer than to read a file of a few minutes."""
 
 
-class Store:
-    """A results database open for writing; each call is written in one transaction.
-
-    Raises
-    ------
-    DatabaseBusyError
-        Another process holds the database.
-    DatabaseError
-        It cannot be opened or written, or was made by a newer version of callmood.
-    """
+class Store(Links, Purges):
+    """A results database open for writing; each call is written in one transaction. Raises what `OpenDatabase` does."""
 
     def __init__(
         self,
@@ -74,98 +50,11 @@ class Store:
         give_up: Callable[[], bool] = lambda: False,
         path_key: Callable[[Path], str] = path_text,
     ) -> None:
-        """`wait_s`: how long to wait for another process that holds the database, unless it is time to `give_up`;
-        `path_key`: what of the path of a file is kept with the hash of its content."""
-        self.path = Path(database)
+        """`path_key`: what of the path of a file is kept with the hash of its content; the rest as for `OpenDatabase`."""
         self._path_key = path_key
-        if not self.path.parent.is_dir():
-            raise DatabaseError(
-                f"{self.path}: its folder does not exist; create it or name another with --db."
-            )
-        self._connection: Connection = open_to_write(self.path, wait_s=wait_s, give_up=give_up)
-        # Open as long as the connection is, for the sake of DuckDB's lock: see `copy_open`.
-        self._file: BinaryIO = self.path.open("rb")
-        self._changed = False
         self._hashed: dict[str, tuple[int, int, str]] = {}
         self._remembered_s = time.monotonic()
-        try:
-            self._check_ours()
-            with suppress(OSError):  # a full disk, say: it is only a courtesy
-                say_holder(self.path)
-            self._remove_halves()
-            self._back_up_before_migration()
-            with self._clear_errors():
-                migrate(self._connection)
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def connection(self) -> Connection:
-        """To query what is being written."""
-        return self._connection
-
-    def _check_ours(self) -> None:
-        version = schema_version(self._connection)
-        check_not_newer(self.path, version)
-        tables = self._connection.execute("SELECT count(*) FROM duckdb_tables()").fetchone()
-        if version == 0 and tables[0]:
-            raise DatabaseError(
-                f"{self.path}: a DuckDB database of another program; name another one with --db."
-            )
-
-    def _remove_halves(self) -> None:
-        """Copies that a killed run began; the lock says that nobody is at them."""
-        backups = (backup_path(self.path, version=version) for version in range(1, len(MIGRATIONS)))
-        for target in (snapshot_path(self.path), *backups, self.path.resolve()):
-            half = half_path(target)
-            for left in (half, half.with_name(f"{half.name}.wal")):
-                with suppress(OSError):
-                    left.unlink(missing_ok=True)
-
-    def _back_up_before_migration(self) -> None:
-        version = schema_version(self._connection)
-        if 0 < version < len(MIGRATIONS):
-            target = backup_path(self.path, version=version)
-            try:
-                self._copy_to(target)
-            except OSError as error:
-                raise DatabaseError(
-                    f"{target}: the backup before the change of schema cannot be written "
-                    f"({error.strerror or error}); nothing was changed, see to disk space and permissions."
-                ) from error
-
-    def publish(self) -> None:
-        """Put a snapshot of what is committed beside the database, for readers; raises OSError, as for a full
-        disk, and then leaves the earlier one as it was."""
-        self._copy_to(snapshot_path(self.path))
-        self._changed = False
-
-    def _copy_to(self, target: Path) -> None:
-        with self._clear_errors():
-            self._connection.execute("CHECKPOINT")
-        copy_open(self._file, target)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            # What was deleted from the database must not live on in its snapshot.
-            if self._changed and snapshot_path(self.path).exists():
-                with suppress(OSError, DatabaseError):
-                    self.publish()
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Give the database up; leaving a `with` block does this, and publishes what was changed."""
-        with suppress(OSError):
-            holder_path(self.path).unlink(missing_ok=True)
-        self._connection.close()
-        self._file.close()
+        super().__init__(database, wait_s=wait_s, give_up=give_up)
 
     def known_calls(self) -> list[KnownCall]:
         """Every call in the database, ordered by call_id."""
@@ -269,133 +158,6 @@ class Store:
         raise UsageError(
             f"{self.path}: its ids are {kept}; name a new database with --db, or go on as it was begun."
         )
-
-    def purged_contents(self) -> set[str]:
-        """Content hashes of purged recordings and of their legs."""
-        return {
-            content
-            for (content,) in self._connection.execute(
-                "SELECT content_hash FROM purged_recordings"
-            ).fetchall()
-        }
-
-    def with_linked_agents(self, recordings: Sequence[Recording]) -> list[Recording]:
-        """The recordings, with the agent that was found by voice in the same content."""
-        rows = self._connection.execute(
-            "SELECT call_id, content_hash, agent_id, confidence, spans FROM linked_agents "
-            "WHERE list_contains($ids, call_id)",
-            {"ids": [recording.call_id for recording in recordings]},
-        ).fetchall()
-        linked = {
-            (call_id, content_hash): LinkedAgent(
-                agent_id=agent_id,
-                confidence=confidence,
-                spans=tuple((start_s, end_s) for start_s, end_s in json.loads(spans)),
-            )
-            for call_id, content_hash, agent_id, confidence, spans in rows
-        }
-        return [
-            replace(recording, linked=linked.get((recording.call_id, recording.content_hash)))
-            for recording in recordings
-        ]
-
-    def linkable_turns(self) -> dict[str, tuple[str | None, tuple[Turn, ...]]]:
-        """Of each analyzed call that says who its agent was: what tells its roles, and its turns."""
-        rows = self._connection.execute(
-            """
-            SELECT call_id, c.role_source, t.speaker, t.channel, t.start_s, t.end_s, t.role
-            FROM calls AS c JOIN turns AS t USING (call_id)
-            WHERE c.agent_id IS NOT NULL ORDER BY call_id, t.turn_index
-            """
-        ).fetchall()
-        found: dict[str, tuple[str | None, tuple[Turn, ...]]] = {}
-        for call_id, source, speaker, channel, start_s, end_s, role in rows:
-            turn = Turn(speaker=speaker, channel=channel, start_s=start_s, end_s=end_s, role=role)
-            found[call_id] = (source, (*found.get(call_id, (source, ()))[1], turn))
-        return found
-
-    def write_links(
-        self,
-        examined: Iterable[str],
-        links: Mapping[str, tuple[str, LinkedAgent, Sequence[Turn]]],
-        linking: Mapping[str, Any],
-    ) -> None:
-        """Write which speaker is the agent by voice, in one transaction, with a row for `linkings`.
-
-        `examined`: calls whose voices were compared; what was found of them before goes. `links`: of each linked call
-        the speaker, what is kept of the link, and the turns with their roles. Emotions that were inferred by other
-        roles, and may not have been by these, are removed; such calls are taken up again by the next run.
-        """
-        connection = self._connection
-        with self._transaction():
-            for call_id in examined:
-                before = connection.execute(
-                    "SELECT DISTINCT speaker, role FROM turns WHERE call_id = ? ORDER BY ALL", [call_id]
-                ).fetchall()
-                connection.execute("DELETE FROM linked_agents WHERE call_id = ?", [call_id])
-                speaker, link, turns = links.get(call_id, (None, None, ()))
-                roles = {turn.speaker: turn.role for turn in turns}
-                for name, _ in before:
-                    for table in ("turns", "escalation_events"):
-                        connection.execute(
-                            f"UPDATE {table} SET role = ? WHERE call_id = ? AND speaker = ?",
-                            [roles.get(name), call_id, name],
-                        )
-                confidence = None if link is None else link.confidence
-                connection.execute(
-                    "UPDATE calls SET role_source = ?, role_confidence = ? WHERE call_id = ?",
-                    [None if link is None else "voice", confidence, call_id],
-                )
-                if link is not None:
-                    connection.execute(
-                        "INSERT INTO linked_agents SELECT call_id, content_hash, ?, ?, ?, ?, ? FROM calls "
-                        "WHERE call_id = ?",
-                        [
-                            link.agent_id,
-                            speaker,
-                            link.confidence,
-                            sum(other.agent_id == link.agent_id for _, other, _ in links.values()),
-                            json.dumps(link.spans),
-                            call_id,
-                        ],
-                    )
-                if before != sorted((name, roles.get(name)) for name, _ in before):
-                    self._forget_unwanted(call_id, confidence or 0.0)
-                derive_call(connection, call_id)
-            self._outdate_statistics()
-            self._insert("linkings", linking)
-
-    def _forget_unwanted(self, call_id: str, confidence: float) -> None:
-        """Remove the emotions of turns that the call's run was not to infer by the roles as they are now."""
-        connection = self._connection
-        run = connection.execute(
-            "SELECT r.emotion_for, r.settings FROM calls AS c JOIN runs AS r USING (run_id) WHERE c.call_id = ?",
-            [call_id],
-        ).fetchone()
-        if run is None or run[0] == "everyone":
-            return
-        sure = confidence >= float(json.loads(run[1]).get("min_role_confidence", 0.0))
-        wanted = {"id": call_id, "role": run[0] if sure else ""}
-        connection.execute(
-            "DELETE FROM windows WHERE call_id = $id AND turn_index IN (SELECT turn_index FROM turns "
-            "WHERE call_id = $id AND role IS DISTINCT FROM $role)",
-            wanted,
-        )
-        connection.execute(
-            "DELETE FROM escalation_events WHERE call_id = $id AND role IS DISTINCT FROM $role", wanted
-        )
-        connection.execute(
-            "DELETE FROM escalation_scores WHERE call_id = $id AND speaker IN (SELECT speaker FROM turns "
-            "WHERE call_id = $id AND role IS DISTINCT FROM $role)",
-            wanted,
-        )
-        scores = ("emotion", "confidence", *PROBABILITY_COLUMNS, "valence", "arousal", "negativity")
-        connection.execute(
-            f"UPDATE turns SET {', '.join(f'{name} = NULL' for name in scores)} "
-            "WHERE call_id = $id AND role IS DISTINCT FROM $role",
-            wanted,
-        )
-        connection.execute("UPDATE calls SET rescore = true WHERE call_id = ?", [call_id])
 
     def begin_run(self, run: Run) -> None:
         """Record a run before its first result."""
@@ -560,132 +322,6 @@ class Store:
                     [*row.values(), recording.call_id],
                 )
 
-    def _unlink_other_agent(self, recording: Recording) -> None:
-        """Forget the roles that a call has by the voice of an agent whose call it turns out not to be."""
-        connection, call_id = self._connection, recording.call_id
-        linked = connection.execute(
-            "SELECT c.role_source FROM calls AS c JOIN linked_agents AS l USING (call_id) "
-            "WHERE c.call_id = ? AND l.agent_id IS DISTINCT FROM ?",
-            [call_id, recording.metadata.agent_id],
-        ).fetchone()
-        if linked is None:
-            return
-        connection.execute("DELETE FROM linked_agents WHERE call_id = ?", [call_id])
-        if linked[0] == "voice":
-            for table in ("turns", "escalation_events"):
-                connection.execute(f"UPDATE {table} SET role = NULL WHERE call_id = ?", [call_id])
-            connection.execute(
-                "UPDATE calls SET role_source = NULL, role_confidence = NULL WHERE call_id = ?", [call_id]
-            )
-            self._forget_unwanted(call_id, 0.0)
-            derive_call(connection, call_id)
-
-    def purge(self, call_ids: Sequence[str], purge: Purge) -> None:
-        """Remove calls from every table, and record that, in one transaction.
-
-        What tells the recordings again (content hashes, of no use to anybody who has not got them) stays, so that
-        they are left alone while their files still lie there. `erase` makes the removal final.
-        """
-        ids = {"ids": list(call_ids)}
-        tables = self._connection.execute(
-            "SELECT table_name FROM duckdb_columns() WHERE NOT internal AND column_name = 'call_id' "
-            "AND table_name IN (SELECT table_name FROM duckdb_tables()) ORDER BY table_name"
-        ).fetchall()
-        with self._transaction():
-            self._connection.execute(
-                """
-                INSERT OR IGNORE INTO purged_recordings
-                SELECT DISTINCT content, $purged_at::TIMESTAMPTZ FROM (
-                    SELECT content_hash AS content FROM calls WHERE list_contains($ids, call_id)
-                    UNION ALL
-                    SELECT unnest(CAST(legs->'$[*].content_hash' AS VARCHAR[])) FROM calls
-                    WHERE list_contains($ids, call_id)
-                )
-                """,
-                ids | {"purged_at": purge.purged_at},
-            )
-            self._connection.execute(
-                "DELETE FROM files WHERE content_hash IN (SELECT content_hash FROM purged_recordings)"
-            )
-            for (table,) in tables:
-                self._connection.execute(
-                    f"DELETE FROM {table} WHERE list_contains($ids, call_id)",
-                    ids,
-                )
-            # Made of the purged calls too; the next run, or report, makes them anew.
-            self._connection.execute("DELETE FROM group_statistics")
-            self._outdate_statistics()
-            self._connection.execute(
-                "DELETE FROM linked_agents WHERE call_id NOT IN (SELECT call_id FROM calls)"
-            )
-            self._insert(
-                "purges",
-                asdict(purge)
-                | {"criterion": json.dumps(dict(purge.criterion)), "calls": len(call_ids), "erased": False},
-            )
-
-    def has_unerased_purges(self) -> bool:
-        """Whether rows were removed that the file may still hold."""
-        found = self._connection.execute("SELECT count(*) FROM purges WHERE NOT erased").fetchone()
-        return bool(found[0])
-
-    def erase(self) -> list[Path]:
-        """Write the database anew, without what was removed from it, and close it; returns the backups deleted.
-
-        DuckDB leaves deleted rows in its file until it needs the room. The copy takes the place of the database in
-        one step, and of the snapshot if there is one; backups from before changes of schema are deleted.
-        """
-        target = self.path.resolve()
-        half = half_path(target)
-        try:
-            with self._clear_errors():
-                self._connection.execute("CHECKPOINT")
-                self._copy_rows_to(half)
-            half.chmod(target.stat().st_mode & 0o777)
-            backups = self._replace_by(half, target)
-        except OSError as error:
-            raise DatabaseError(
-                f"{self.path}: the calls were removed, but the file still holds them as it cannot be written anew "
-                f"({error.strerror or error}); see to disk space and permissions and run `callmood purge` again."
-            ) from error
-        finally:
-            half.unlink(missing_ok=True)
-            half.with_name(f"{half.name}.wal").unlink(missing_ok=True)
-        return backups
-
-    def _copy_rows_to(self, path: Path) -> None:
-        own = self._connection.execute("SELECT current_database()").fetchone()[0]
-        source, place = own.replace('"', '""'), str(path.absolute()).replace("'", "''")
-        # Neither statement takes parameters.
-        self._connection.execute(f"ATTACH '{place}' AS written_anew")
-        self._connection.execute(f'COPY FROM DATABASE "{source}" TO written_anew')
-        self._connection.execute("UPDATE written_anew.purges SET erased = true")
-        self._connection.execute("DETACH written_anew")
-
-    def _replace_by(self, half: Path, target: Path) -> list[Path]:
-        import fcntl
-
-        # DuckDB gives its lock up when it closes; ours, on the same file, keeps other writers out until there is the
-        # new one. Closing any descriptor of the file would give that up too, so all stay open until then.
-        with target.open("r+b") as held:
-            self._connection.close()
-            try:
-                fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise DatabaseBusyError(
-                    f"{self.path}: the calls were removed, but another process came first to the file, which still "
-                    "holds them; run `callmood purge` again."
-                ) from error
-            if snapshot_path(self.path).exists():
-                with half.open("rb") as copy:
-                    copy_open(copy, snapshot_path(self.path))
-            half.replace(target)
-            self._changed = False
-        backups = sorted(self.path.parent.glob(f"{glob.escape(self.path.stem)}.schema*.duckdb"))
-        for backup in backups:
-            backup.unlink()
-        return backups
-
     def make_statistics(self, *, timezone: str) -> None:
         """Bring `group_statistics` up to date with the calls, in one transaction; nothing to do is quickly done.
 
@@ -695,15 +331,6 @@ class Store:
 
         with self._transaction():
             make(self._connection, timezone=timezone, made_at=datetime.now(UTC))
-
-    def _outdate_statistics(self) -> None:
-        """To be called in every transaction that writes, changes or removes calls."""
-        self._connection.execute("UPDATE statistics_made SET current = false WHERE current")
-
-    def _insert(self, table: str, row: Mapping[str, Any], *, verb: str = "INSERT") -> None:
-        # Table and column names are this module's own; values are always bound.
-        names, marks = ", ".join(row), ", ".join("?" for _ in row)
-        self._connection.execute(f"{verb} INTO {table} ({names}) VALUES ({marks})", list(row.values()))
 
     def _append(self, table: str, rows: pd.DataFrame | None) -> None:
         """Add rows to a table, and keep them in a temporary one where derived tables are made of them."""
@@ -723,35 +350,3 @@ class Store:
             f"CREATE OR REPLACE TEMPORARY TABLE new_{table} AS SELECT * FROM main.{table} LIMIT 0"
         )
         return f"new_{table}"
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        import duckdb
-
-        self._changed = True
-        with self._clear_errors():
-            self._connection.execute("BEGIN TRANSACTION")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # After a failed write DuckDB refuses this too; what it said first is what counts.
-                with suppress(duckdb.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _clear_errors(self) -> Iterator[None]:
-        import duckdb
-
-        try:
-            yield
-        except (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError) as error:
-            raise RefusedValueError(
-                f"{self.path}: does not take a value ({first_line(str(error))}); nothing was lost, please report this."
-            ) from error
-        except duckdb.Error as error:
-            raise DatabaseError(
-                f"{self.path}: cannot be written ({first_line(str(error))}); nothing was lost, "
-                "see to disk space and permissions and run again."
-            ) from error
