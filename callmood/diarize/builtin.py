@@ -47,9 +47,15 @@ _MAX_CLUSTERED = 4000
 """Windows that speakers are found from; of a longer call, evenly chosen ones."""
 _TWO_SPEAKERS = 0.5
 """Least distance of two speakers, 1 - cosine, where their number is to be found (see the card)."""
-_CONFIDENCE = (-0.39, 3.77)
-"""Log-odds that a decision is right: where both speakers are equally near, and for each unit of cosine similarity by
-which its own is nearer."""
+_CONFIDENCE = (-2.05, 2.18, 1.06)
+"""Log-odds that a decision is right: at first, for each unit of cosine similarity by which its own speaker is nearer, and
+for each nat by which clusterings of parts of the call disagree less (see the card)."""
+_BLOCK_S = 5.0
+"""Parts of a call are made of blocks this long, or are its halves;"""
+_LEAST_DISAGREEMENT = 0.02
+"""added to the share of windows on which they disagree with all of it;"""
+_STARTS_OF_PARTS = 5
+"""what each is clustered from."""
 
 _HELD_FRAMES = 288_000
 """MFCC frames that are held at a time (an hour of speech, 46 MB)."""
@@ -61,7 +67,7 @@ Floats64 = NDArray[np.float64]
 class BuiltinDiarizer:
     """Speakers of a one-channel call by their voices."""
 
-    name = "builtin 3"
+    name = "builtin 4"
     by_channel = False
 
     def __init__(
@@ -160,7 +166,8 @@ def speakers_of(embedded: Floats, speakers: int | None) -> tuple[Ints, Floats]:
     # In place, and without the embeddings (`windows * length + shared`): a long call has 200 MB of each.
     windows /= length
     del embedded
-    some = windows[:: -(-len(windows) // _MAX_CLUSTERED)]
+    stride = -(-len(windows) // _MAX_CLUSTERED)
+    some = windows[::stride]
     centers = cluster(some, 2 if speakers is None else speakers)
     path = np.zeros(len(windows), dtype=np.int64)
     for _ in range(_ROUNDS if len(centers) > 1 else 0):
@@ -179,20 +186,45 @@ def speakers_of(embedded: Floats, speakers: int | None) -> tuple[Ints, Floats]:
     nearness = windows @ centers.T
     own = np.take_along_axis(nearness, path[:, None], axis=1)[:, 0]
     np.put_along_axis(nearness, path[:, None], -np.inf, axis=1)
-    offset, slope = _CONFIDENCE
-    return path, np.asarray(
-        1 / (1 + np.exp(-(offset + slope * (own - nearness.max(axis=1))))), dtype=np.float32
+    offset, per_cosine, per_nat = _CONFIDENCE
+    agreed = stability(some, path[::stride], block=max(1, round(_BLOCK_S / HOP_S / stride)))
+    sure = (
+        offset
+        + per_cosine * (own - nearness.max(axis=1))
+        - per_nat * np.log(1.0 + _LEAST_DISAGREEMENT - agreed)
     )
+    return path, np.asarray(1 / (1 + np.exp(-sure)), dtype=np.float32)
 
 
-def cluster(windows: Floats, k: int) -> Floats:
-    """Centres of the best of 20 spherical k-means (Dhillon & Modha 2001) without a tiny cluster: shape (k, d).
+def stability(windows: Floats, path: Ints, *, block: int) -> float:
+    """Share of the windows on which clusterings of parts of them agree with `path`: a mean over four.
+
+    The parts are both halves of the call and, of `block` windows each, the odd blocks and the even ones. Where voices
+    are told apart, any part of the call leads to the same speakers; where something else was, each leads to others.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    speakers = int(path.max()) + 1
+    late = np.arange(len(windows)) >= len(windows) // 2
+    odd = np.arange(len(windows)) // block % 2 == 1
+    shares = []
+    # Of a few seconds, all blocks may be even.
+    for part in filter(np.any, (~late, late, ~odd, odd)):
+        centers = cluster(windows[part], speakers, starts=_STARTS_OF_PARTS)
+        labels = (windows @ centers.T).argmax(axis=1)
+        both = np.bincount(path * speakers + labels, minlength=speakers**2).reshape(speakers, speakers)
+        shares.append(both[linear_sum_assignment(both, maximize=True)].sum() / len(windows))
+    return float(np.mean(shares))
+
+
+def cluster(windows: Floats, k: int, *, starts: int = 20) -> Floats:
+    """Centres of the best of some spherical k-means (Dhillon & Modha 2001) without a tiny cluster: shape (k, d).
 
     `windows` are unit vectors. One centre where no clustering into k leaves each cluster enough.
     """
     best, most = unit(windows.mean(axis=0, keepdims=True)), -np.inf
     least = max(_LEAST_WINDOWS, _LEAST_SHARE * len(windows))
-    for seed in range(20 if 1 < k <= len(windows) else 0):
+    for seed in range(starts if 1 < k <= len(windows) else 0):
         rng = np.random.default_rng(seed)
         centers = windows[rng.choice(len(windows), k, replace=False)]
         label = (windows @ centers.T).argmax(axis=1)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
+from callmood.diarize.turns import mean_confidence
 from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
 from callmood.errors import DatabaseBusyError, DatabaseError, RefusedValueError, UsageError
 from callmood.remote import as_path
@@ -817,6 +818,7 @@ def _call_row(result: CallResult, run: Run, analyzed_at: datetime) -> dict[str, 
         "truncated": analysis and analysis.lost_s > 0,
         "lost_s": analysis and analysis.lost_s,
         "diarizer": analysis and analysis.diarizer,
+        "turn_confidence": analysis and mean_confidence(analysis.turns),
         "role_source": analysis and analysis.role_source,
         "role_confidence": analysis and analysis.role_confidence,
         "rescore": None,
