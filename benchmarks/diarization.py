@@ -205,8 +205,8 @@ def calls(shared: Path) -> Iterator[Call]:
             yield Call(name=f"others {name}", samples=samples, reference=reference, scored_s=30.0)
 
 
-def scripted_calls(shared: Path, speakers: Iterable[str]) -> Iterator[Call]:
-    """Calls between pairs of `speakers` of one corpus, as far as they are at hand."""
+def voices(shared: Path, speakers: Iterable[str]) -> tuple[dict[str, list[Clip]], dict[str, str]]:
+    """The clips and the sex (M or F) of each of `speakers`, as far as they are at hand."""
     corpora = shared / "corpora"
     rows: dict[str, list[Clip]] = {}
     for manifest in ("crema-d.csv", "ravdess.csv"):
@@ -214,6 +214,21 @@ def scripted_calls(shared: Path, speakers: Iterable[str]) -> Iterator[Call]:
             if clip.speaker in speakers:
                 rows.setdefault(clip.speaker, []).append(clip)
     sex = {name: str(traits.sex)[0].upper() for name, traits in speaker_traits(rows, corpora).items()}
+    return rows, sex
+
+
+def scripted_calls(
+    shared: Path,
+    speakers: Iterable[str],
+    *,
+    one_sex: int = ONE_SEX,
+    mixed: int = MIXED,
+    utterances: int = UTTERANCES,
+    first_seed: int = 0,
+) -> Iterator[Call]:
+    """Calls between pairs of `speakers` of one corpus, as far as they are at hand: at most so many of one sex, and of
+    two."""
+    rows, sex = voices(shared, speakers)
     pairs = [
         pair
         for pair in itertools.combinations(sorted(rows), 2)
@@ -221,10 +236,10 @@ def scripted_calls(shared: Path, speakers: Iterable[str]) -> Iterator[Call]:
     ]
     rng = np.random.default_rng(0)
     rng.shuffle(pairs)
-    one_sex = [(a, b) for a, b in pairs if sex[a] == sex[b]][:ONE_SEX]
-    mixed = [(a, b) for a, b in pairs if sex[a] != sex[b]][:MIXED]
-    for seed, (first, second) in enumerate(one_sex + mixed):
-        samples, reference, angry = _scripted(rows[first], rows[second], seed=seed)
+    alike = [(a, b) for a, b in pairs if sex[a] == sex[b]][:one_sex]
+    unlike = [(a, b) for a, b in pairs if sex[a] != sex[b]][:mixed]
+    for seed, (first, second) in enumerate(alike + unlike, start=first_seed):
+        samples, reference, angry = _scripted(rows[first], rows[second], seed=seed, utterances=utterances)
         yield Call(
             name=f"scripted {'one-sex' if sex[first] == sex[second] else 'mixed'} {first} {second}",
             samples=samples,
@@ -254,7 +269,7 @@ def spoken_parts(samples: Floats) -> tuple[Floats, Regions]:
 
 
 def _scripted(
-    first: Sequence[Clip], second: Sequence[Clip], *, seed: int
+    first: Sequence[Clip], second: Sequence[Clip], *, seed: int, utterances: int = UTTERANCES
 ) -> tuple[Floats, tuple[Turn, ...], tuple[Turn, ...]]:
     """A telephone call of two corpus voices whose emotion changes at every utterance: samples, reference, and the
     part of it that is angry."""
@@ -269,7 +284,7 @@ def _scripted(
     reference: list[Turn] = []
     angry: list[Turn] = []
     emotions = ["", ""]
-    for index in range(UTTERANCES):
+    for index in range(utterances):
         who = index % 2
         clips, band, gain = lines[who]
         choices = [clip for clip in clips if clip.emotion != emotions[who]]

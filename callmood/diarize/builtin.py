@@ -49,7 +49,7 @@ _TWO_SPEAKERS = 0.5
 """Least distance of two speakers, 1 - cosine, where their number is to be found (see the card)."""
 _CONFIDENCE = (-2.05, 2.18, 1.06)
 """Log-odds that a decision is right: at first, for each unit of cosine similarity by which its own speaker is nearer, and
-for each nat by which clusterings of parts of the call disagree less (see the card)."""
+for each nat by which clusterings of parts of the call disagree less (`benchmarks.turn_confidence` fits them)."""
 _BLOCK_S = 5.0
 """Parts of a call are made of blocks this long, or are its halves;"""
 _LEAST_DISAGREEMENT = 0.02
@@ -159,6 +159,26 @@ def windows_around(steps: int, n_frames: int, *, hop: float, width: int) -> Ints
 def speakers_of(embedded: Floats, speakers: int | None) -> tuple[Ints, Floats]:
     """Which speaker each window belongs to, 0 to at most `speakers` - 1 (None: one or two), and the probability that
     this is right, NaN where there is only one; both of shape (n,). `embedded` are unit vectors, shape (n, d)."""
+    parted = part(embedded, speakers)
+    offset, per_cosine, per_nat = _CONFIDENCE
+    sure = offset + per_cosine * parted.nearer + per_nat * parted.agreement
+    return parted.path, np.asarray(1 / (1 + np.exp(-sure)), dtype=np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parted:
+    """Windows of a call by speaker, and what tells how sure that is."""
+
+    path: Ints
+    """Shape (n,), from 0."""
+    nearer: Floats
+    """By how much the cosine to the own speaker is larger than that to the next: shape (n,), NaN where there is one."""
+    agreement: float
+    """Nats: how little clusterings of parts of the call disagree with the path."""
+
+
+def part(embedded: Floats, speakers: int | None) -> Parted:
+    """What `speakers_of` takes its answer from."""
     # What all windows of the call share tells no voices apart.
     shared = embedded.mean(axis=0)
     windows = embedded - shared
@@ -182,18 +202,16 @@ def speakers_of(embedded: Floats, speakers: int | None) -> tuple[Ints, Floats]:
         if 1.0 - float(first @ second) < _TWO_SPEAKERS:
             centers, path = centers[:1], np.zeros_like(path)
     if len(centers) == 1:
-        return path, np.full(len(windows), np.nan, dtype=np.float32)
+        return Parted(path=path, nearer=np.full(len(path), np.nan, dtype=np.float32), agreement=0.0)
     nearness = windows @ centers.T
     own = np.take_along_axis(nearness, path[:, None], axis=1)[:, 0]
     np.put_along_axis(nearness, path[:, None], -np.inf, axis=1)
-    offset, per_cosine, per_nat = _CONFIDENCE
     agreed = stability(some, path[::stride], block=max(1, round(_BLOCK_S / HOP_S / stride)))
-    sure = (
-        offset
-        + per_cosine * (own - nearness.max(axis=1))
-        - per_nat * np.log(1.0 + _LEAST_DISAGREEMENT - agreed)
+    return Parted(
+        path=path,
+        nearer=own - nearness.max(axis=1),
+        agreement=-float(np.log(1.0 + _LEAST_DISAGREEMENT - agreed)),
     )
-    return path, np.asarray(1 / (1 + np.exp(-sure)), dtype=np.float32)
 
 
 def stability(windows: Floats, path: Ints, *, block: int) -> float:
@@ -209,8 +227,8 @@ def stability(windows: Floats, path: Ints, *, block: int) -> float:
     odd = np.arange(len(windows)) // block % 2 == 1
     shares = []
     # Of a few seconds, all blocks may be even.
-    for part in filter(np.any, (~late, late, ~odd, odd)):
-        centers = cluster(windows[part], speakers, starts=_STARTS_OF_PARTS)
+    for own in filter(np.any, (~late, late, ~odd, odd)):
+        centers = cluster(windows[own], speakers, starts=_STARTS_OF_PARTS)
         labels = (windows @ centers.T).argmax(axis=1)
         both = np.bincount(path * speakers + labels, minlength=speakers**2).reshape(speakers, speakers)
         shares.append(both[linear_sum_assignment(both, maximize=True)].sum() / len(windows))
