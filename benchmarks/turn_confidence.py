@@ -121,7 +121,7 @@ def judge(samples: Floats, reference: Sequence[Turn], model: VoiceModel) -> Judg
     if not len(regions):
         return None
     stretches = builtin._stretches(regions)
-    parted = builtin.part(builtin._embed(samples, stretches, model), 2)
+    parted = builtin.speakers_of(builtin._embed(samples, stretches, model), 2)
     if parted.path.max() == 0:
         return None
     truth = _truth(stretches, reference)

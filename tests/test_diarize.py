@@ -375,7 +375,8 @@ def test_equal_windows_are_one_cluster() -> None:
 
 def test_confidence_is_least_where_both_speakers_are_equally_near() -> None:
     windows = directions(*[0] * 20, *[90] * 20, 44)
-    path, confidence = builtin.speakers_of(windows, 2)
+    parted = builtin.speakers_of(windows, 2)
+    path, confidence = parted.path, parted.confidence
     assert len(set(path[:20])) == len(set(path[20:40])) == 1
     assert path[0] != path[20]
     assert confidence[:40].min() > confidence[40]
@@ -397,11 +398,13 @@ def test_parts_of_a_call_agree_where_there_are_two_voices() -> None:
 
 def test_a_call_that_falls_into_no_two_voices_is_less_sure() -> None:
     turns = [angle for turn in range(12) for angle in np.linspace(90 * (turn % 2), 90 * (turn % 2) + 9, 20)]
-    _, clear = builtin.speakers_of(directions(*turns), 2)
-    _, vague = builtin.speakers_of(directions(*np.linspace(0, 355, 240)), 2)
+    drift = np.linspace(0, 355, 240)
+    clear, vague = (builtin.speakers_of(directions(*angles), 2) for angles in (turns, drift))
 
-    assert np.mean(clear) > 0.95
-    assert np.mean(vague) < 0.8
+    assert clear.confidence.mean() > 0.95
+    assert vague.confidence.mean() < 0.8
+    found = [builtin.speakers_of(directions(*angles), None).path.max() + 1 for angles in (turns, drift)]
+    assert found == [2, 1]
 
 
 def test_the_confidence_of_a_call_weighs_turns_by_their_length() -> None:
@@ -413,9 +416,9 @@ def test_the_confidence_of_a_call_weighs_turns_by_their_length() -> None:
 
 
 def test_one_speaker_has_no_confidence() -> None:
-    path, confidence = builtin.speakers_of(directions(*range(20)), None)
-    assert path.tolist() == [0] * 20
-    assert np.isnan(confidence).all()
+    parted = builtin.speakers_of(directions(*range(20)), None)
+    assert parted.path.tolist() == [0] * 20
+    assert np.isnan(parted.confidence).all()
 
 
 def test_windows_lie_around_each_step_and_inside_the_stretch() -> None:

@@ -45,9 +45,9 @@ _LEAST_WINDOWS = 10
 """and a second of it: a cluster of less is a cough or a laugh, not a party to the call."""
 _MAX_CLUSTERED = 4000
 """Windows that speakers are found from; of a longer call, evenly chosen ones."""
-_TWO_SPEAKERS = 0.5
-"""Least distance of two speakers, 1 - cosine, where their number is to be found (see the card)."""
-_CONFIDENCE = (-2.05, 2.18, 1.06)
+_TWO_SPEAKERS = 0.85
+"""Least `stability` of two speakers, where their number is to be found (see the card)."""
+_CONFIDENCE = (-2.16, 2.55, 0.95)
 """Log-odds that a decision is right: at first, for each unit of cosine similarity by which its own speaker is nearer, and
 for each nat by which clusterings of parts of the call disagree less (`benchmarks.turn_confidence` fits them)."""
 _BLOCK_S = 5.0
@@ -89,9 +89,9 @@ class BuiltinDiarizer:
         if not len(regions):
             return ()
         stretches = _stretches(regions)
-        path, confidence = speakers_of(_embed(samples, stretches, self._voices), self._speakers)
+        parted = speakers_of(_embed(samples, stretches, self._voices), self._speakers)
         cuts = np.cumsum([_steps(stretch) for stretch in stretches])[:-1]
-        return _turns(stretches, np.split(path, cuts), np.split(confidence, cuts))
+        return _turns(stretches, np.split(parted.path, cuts), np.split(parted.confidence, cuts))
 
 
 def _stretches(regions: Regions) -> Regions:
@@ -156,35 +156,31 @@ def windows_around(steps: int, n_frames: int, *, hop: float, width: int) -> Ints
     return np.column_stack((first, np.minimum(first + width, n_frames)))
 
 
-def speakers_of(embedded: Floats, speakers: int | None) -> tuple[Ints, Floats]:
-    """Which speaker each window belongs to, 0 to at most `speakers` - 1 (None: one or two), and the probability that
-    this is right, NaN where there is only one; both of shape (n,). `embedded` are unit vectors, shape (n, d)."""
-    parted = part(embedded, speakers)
-    offset, per_cosine, per_nat = _CONFIDENCE
-    sure = offset + per_cosine * parted.nearer + per_nat * parted.agreement
-    return parted.path, np.asarray(1 / (1 + np.exp(-sure)), dtype=np.float32)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Parted:
     """Windows of a call by speaker, and what tells how sure that is."""
 
     path: Ints
-    """Shape (n,), from 0."""
+    """Which speaker each belongs to, shape (n,), from 0."""
     nearer: Floats
     """By how much the cosine to the own speaker is larger than that to the next: shape (n,), NaN where there is one."""
     agreement: float
     """Nats: how little clusterings of parts of the call disagree with the path."""
 
+    @property
+    def confidence(self) -> Floats:
+        """Probability that each window bears the right speaker, NaN where there is one: shape (n,)."""
+        offset, per_cosine, per_nat = _CONFIDENCE
+        sure = offset + per_cosine * self.nearer + per_nat * self.agreement
+        return np.asarray(1 / (1 + np.exp(-sure)), dtype=np.float32)
 
-def part(embedded: Floats, speakers: int | None) -> Parted:
-    """What `speakers_of` takes its answer from."""
+
+def speakers_of(embedded: Floats, speakers: int | None) -> Parted:
+    """Windows by speaker, at most `speakers` of them (None: one or two). `embedded` are unit vectors, shape (n, d)."""
     # What all windows of the call share tells no voices apart.
-    shared = embedded.mean(axis=0)
-    windows = embedded - shared
-    length = lengths(windows)
-    # In place, and without the embeddings (`windows * length + shared`): a long call has 200 MB of each.
-    windows /= length
+    windows = embedded - embedded.mean(axis=0)
+    # In place, and without the embeddings: a long call has 200 MB of each.
+    windows /= lengths(windows)
     del embedded
     stride = -(-len(windows) // _MAX_CLUSTERED)
     some = windows[::stride]
@@ -194,19 +190,15 @@ def part(embedded: Floats, speakers: int | None) -> Parted:
         nearness = np.asarray(windows @ centers.T, dtype=np.float32)
         present, path = np.unique(viterbi(_NEARNESS * nearness, _SWITCH_COST), return_inverse=True)
         centers = unit(np.array([windows[path == speaker].mean(axis=0) for speaker in range(len(present))]))
-    if speakers is None and len(centers) == 2:
-        own_windows = [path == speaker for speaker in (0, 1)]
-        first, second = unit(
-            np.array([(windows[own] * length[own]).mean(axis=0) + shared for own in own_windows])
-        )
-        if 1.0 - float(first @ second) < _TWO_SPEAKERS:
-            centers, path = centers[:1], np.zeros_like(path)
+    one = Parted(path=np.zeros_like(path), nearer=np.full(len(path), np.nan, dtype=np.float32), agreement=0.0)
     if len(centers) == 1:
-        return Parted(path=path, nearer=np.full(len(path), np.nan, dtype=np.float32), agreement=0.0)
+        return one
+    agreed = stability(some, path[::stride], block=max(1, round(_BLOCK_S / HOP_S / stride)))
+    if speakers is None and agreed < _TWO_SPEAKERS:
+        return one
     nearness = windows @ centers.T
     own = np.take_along_axis(nearness, path[:, None], axis=1)[:, 0]
     np.put_along_axis(nearness, path[:, None], -np.inf, axis=1)
-    agreed = stability(some, path[::stride], block=max(1, round(_BLOCK_S / HOP_S / stride)))
     return Parted(
         path=path,
         nearer=own - nearness.max(axis=1),
