@@ -6,6 +6,9 @@ which the reference has one speaker, builtin's label is right or wrong; a call i
 are wrong. Printed: how well the confidence of a call tells bad calls from others (area under the ROC curve), and
 what share was right of what it said, by call and by tenth of a second.
 
+Also printed: in how many of these calls, and of recordings of one of the speakers alone, the engine would find the right
+number of speakers by itself.
+
 `--development` asks calls of RAVDESS 1 to 16 instead, whom the commercial set's network never heard (`--models
 models/commercial`), and fits the constants of the confidence to them: logistic regression on every tenth of a second,
 each call with the same weight.
@@ -21,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.diarization import scripted_calls, voices
+from benchmarks.diarization import _scripted, scripted_calls, voices
 from benchmarks.scripted import render, scripts, true_turns
 from callmood.diarize import builtin
 from callmood.diarize.builtin import HOP_S, Floats64, Parted
@@ -73,6 +76,17 @@ def main() -> None:
         for samples, reference in recordings(options.shared, speakers)
         if (one := judge(samples, reference, model)) is not None
     ]
+    of_one = [
+        builtin.speakers_of(_embedded(samples, model)[1], None) for samples in alone(options.shared, speakers)
+    ]
+    right = sum(one.path.max() == 0 for one in of_one)
+    two = sum(
+        one.parted.agreement >= -np.log(1.0 + builtin._LEAST_DISAGREEMENT - builtin._TWO_SPEAKERS)
+        for one in judged
+    )
+    print(
+        f"number of speakers found: two in {two} of {len(judged)} calls, one in {right} of {len(of_one)} recordings"
+    )
     constants = builtin._CONFIDENCE
     if options.development:
         constants = fit(judged)
@@ -85,7 +99,7 @@ def main() -> None:
     print("| said | calls | mean | right | bad calls | tenths of a second | mean | right |")
     print("|---|---|---|---|---|---|---|---|")
     steps = np.concatenate([one[call.scored] for one, call in zip(sure, judged, strict=True)])
-    right = np.concatenate([call.right for call in judged])
+    right_steps = np.concatenate([call.right for call in judged])
     for low, high in pairwise(BOUNDS):
         calls = (said >= low) & (said < high)
         own = (steps >= low) & (steps < high)
@@ -95,7 +109,7 @@ def main() -> None:
             _mean(1 - wrong[calls]),
             f"{(wrong[calls] > BAD).sum()}",
         ]
-        cells += [f"{100 * own.mean():.0f} %", _mean(steps[own]), _mean(right[own])]
+        cells += [f"{100 * own.mean():.0f} %", _mean(steps[own]), _mean(right_steps[own])]
         print(f"| {low:g} to {high:g} | {' | '.join(cells)} |")
 
 
@@ -117,17 +131,27 @@ def recordings(shared: Path, speakers: frozenset[str]) -> Iterator[tuple[Floats,
 
 def judge(samples: Floats, reference: Sequence[Turn], model: VoiceModel) -> Judged | None:
     """None where the engine finds no two speakers."""
-    (regions,) = speech_in_calls([samples])
-    if not len(regions):
-        return None
-    stretches = builtin._stretches(regions)
-    parted = builtin.speakers_of(builtin._embed(samples, stretches, model), 2)
+    stretches, embedded = _embedded(samples, model)
+    parted = builtin.speakers_of(embedded, 2)
     if parted.path.max() == 0:
         return None
     truth = _truth(stretches, reference)
     scored = truth >= 0
     same = parted.path[scored] == truth[scored]
     return Judged(parted=parted, scored=scored, right=same if same.mean() >= 0.5 else ~same)
+
+
+def _embedded(samples: Floats, model: VoiceModel) -> tuple[Regions, Floats]:
+    (regions,) = speech_in_calls([samples])
+    stretches = builtin._stretches(regions)
+    return stretches, builtin._embed(samples, stretches, model)
+
+
+def alone(shared: Path, speakers: frozenset[str]) -> Iterator[Floats]:
+    """Recordings of one speaker each, whose emotion changes at every utterance: shape (n,)."""
+    rows, _ = voices(shared, speakers)
+    for seed, speaker in enumerate(2 * sorted(rows)):
+        yield _scripted(rows[speaker], rows[speaker], seed=seed)[0][0]
 
 
 def _truth(stretches: Regions, reference: Sequence[Turn]) -> builtin.Ints:
