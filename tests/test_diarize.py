@@ -19,7 +19,7 @@ from callmood.diarize import builtin, vad
 from callmood.diarize.channels import ChannelsDiarizer
 from callmood.diarize.engine import engine_for, make_diarizer
 from callmood.diarize.rttm import read_rttm
-from callmood.diarize.turns import join_regions, mark_overlap, of_one_speaker
+from callmood.diarize.turns import join_regions, mark_overlap, mean_confidence, of_one_speaker
 from callmood.diarize.vad import (
     STEP,
     VadSettings,
@@ -375,16 +375,50 @@ def test_equal_windows_are_one_cluster() -> None:
 
 def test_confidence_is_least_where_both_speakers_are_equally_near() -> None:
     windows = directions(*[0] * 20, *[90] * 20, 44)
-    path, confidence = builtin.speakers_of(windows, 2)
+    parted = builtin.speakers_of(windows, 2)
+    path, confidence = parted.path, parted.confidence
     assert len(set(path[:20])) == len(set(path[20:40])) == 1
     assert path[0] != path[20]
     assert confidence[:40].min() > confidence[40]
 
 
+def test_parts_of_a_call_agree_where_there_are_two_voices() -> None:
+    # Two voices that take turns of a second, then one that drifts all the way round.
+    two = directions(
+        *(angle for turn in range(8) for angle in np.linspace(90 * (turn % 2), 90 * (turn % 2) + 9, 10))
+    )
+    drift = directions(*np.linspace(0, 355, 80))
+    path = np.repeat(np.arange(8) % 2, 10)
+
+    assert builtin.stability(two, path, block=20) == 1.0
+    halves = np.repeat([0, 1], 40)
+    # By halves, each is cut in two by what the other cuts elsewhere.
+    assert builtin.stability(drift, halves, block=20) < 0.9
+
+
+def test_a_call_that_falls_into_no_two_voices_is_less_sure() -> None:
+    turns = [angle for turn in range(12) for angle in np.linspace(90 * (turn % 2), 90 * (turn % 2) + 9, 20)]
+    drift = np.linspace(0, 355, 240)
+    clear, vague = (builtin.speakers_of(directions(*angles), 2) for angles in (turns, drift))
+
+    assert clear.confidence.mean() > 0.95
+    assert vague.confidence.mean() < 0.8
+    found = [builtin.speakers_of(directions(*angles), None).path.max() + 1 for angles in (turns, drift)]
+    assert found == [2, 1]
+
+
+def test_the_confidence_of_a_call_weighs_turns_by_their_length() -> None:
+    def turn(start_s: float, end_s: float, confidence: float | None) -> Turn:
+        return Turn(speaker="S1", channel=0, start_s=start_s, end_s=end_s, confidence=confidence)
+
+    assert mean_confidence([turn(0, 3, 0.9), turn(4, 5, 0.5), turn(6, 9, None)]) == pytest.approx(0.8)
+    assert mean_confidence([turn(0, 3, None)]) is None
+
+
 def test_one_speaker_has_no_confidence() -> None:
-    path, confidence = builtin.speakers_of(directions(*range(20)), None)
-    assert path.tolist() == [0] * 20
-    assert np.isnan(confidence).all()
+    parted = builtin.speakers_of(directions(*range(20)), None)
+    assert parted.path.tolist() == [0] * 20
+    assert np.isnan(parted.confidence).all()
 
 
 def test_windows_lie_around_each_step_and_inside_the_stretch() -> None:
@@ -437,7 +471,7 @@ def test_level_and_line_are_taken_out_of_what_the_voice_network_hears() -> None:
 def test_auto_takes_channels_for_two_and_builtin_for_one() -> None:
     auto = make_diarizer("auto", speakers=2)
     assert engine_for(auto, audio(silence(0.1)[None].repeat(2, axis=0))).name == "channels 2"
-    assert engine_for(auto, audio(silence(0.1)[None])).name == "builtin 3"
+    assert engine_for(auto, audio(silence(0.1)[None])).name == "builtin 4"
 
 
 @pytest.mark.parametrize(

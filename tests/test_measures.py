@@ -495,6 +495,7 @@ def test_the_document_of_measures_is_that_of_the_views(connection: Connection) -
             "agent_id",
             "queue",
             "started_at",
+            "turn_confidence",
             "role_confidence",
             "too_thin",
         }

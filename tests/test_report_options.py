@@ -112,6 +112,26 @@ def test_calls_whose_roles_are_not_sure_are_left_out_and_counted(run: Run) -> No
     assert run("--min-role-confidence", "2")[0] == 2
 
 
+def test_calls_whose_turns_are_not_sure_are_left_out_and_counted(run: Run) -> None:
+    # Of the others, the engine states no confidence.
+    with Store("callmood.duckdb") as store:
+        store.connection.execute("UPDATE calls SET turn_confidence = 0.95 WHERE call_id = 'call-1'")
+        store.connection.execute(
+            "UPDATE calls SET turn_confidence = 0.7 WHERE call_id IN ('call-2', 'call-4')"
+        )
+
+    everything = set(ids(run))
+    sure = ("--min-turn-confidence", "0.9")
+    assert set(ids(run, *sure)) == everything - {"call-2", "call-4"}
+    assert set(ids(run, "--min-turn-confidence", "0.7")) == everything
+    assert not {"call-2", "call-4"} & {*ids(run, *sure, "--conversation"), *ids(run, *sure, "--escalations")}
+    (one, *_) = json.loads(run("--agent", "a", *sure, "--json")[1])
+    assert one["calls"] == 3
+    assert "2 calls are left out, whose turns are less sure than 0.9" in run(*sure)[2]
+    assert "1 call is left out, whose turns" in run(*sure, "--queue", "billing", "--until", "2026-03-02")[2]
+    assert run("--min-turn-confidence", "2")[0] == 2
+
+
 def test_times_are_days_moments_or_how_long_ago() -> None:
     assert chosen(since="7d", now=NOW).since == datetime(2026, 3, 2, 12, tzinfo=UTC)
     assert chosen(since="12h", now=NOW).since == datetime(2026, 3, 9, 0, tzinfo=UTC)

@@ -251,10 +251,9 @@ CONVERSATIONS = [
 ]
 
 
-def unsure_roles(left_out: int, least: float) -> str:
-    """How many calls a report leaves out for their roles."""
-    calls = "1 call is" if left_out == 1 else f"{left_out} calls are"
-    return f"{calls} left out, whose roles are not known with a confidence of {least:g} or more"
+def left_out(calls: int, why: str) -> str:
+    """How many calls a report leaves out, and why."""
+    return f"{'1 call is' if calls == 1 else f'{calls} calls are'} left out, {why}"
 
 
 NO_CALLS = "no calls yet; run `callmood analyze`"

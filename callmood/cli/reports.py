@@ -65,6 +65,18 @@ def report(
     since: opt.Since = None,
     until: opt.Until = None,
     queue: opt.Queue = None,
+    min_turn_confidence: Annotated[
+        float | None,
+        typer.Option(
+            "--min-turn-confidence",
+            metavar="X",
+            min=0.0,
+            max=1.0,
+            help="Only calls of which this share of the speech or more is expected to bear the right speaker, 0 to 1, "
+            "and those whose engine states nothing of it (two channels, pyannote); the others are counted on standard "
+            "error.",
+        ),
+    ] = None,
     min_role_confidence: Annotated[
         float | None,
         typer.Option(
@@ -117,7 +129,12 @@ def report(
         raise UsageError("--min-calls is about groups of calls; add --agent without an ID, or --by.")
     timezone = load_settings({"db": db}).settings.timezone
     choice = reports.chosen(
-        since=since, until=until, queue=queue, min_role_confidence=min_role_confidence, timezone=timezone
+        since=since,
+        until=until,
+        queue=queue,
+        min_turn_confidence=min_turn_confidence,
+        min_role_confidence=min_role_confidence,
+        timezone=timezone,
     )
     if html is not None:
         narrowed = grouped or escalations or conversation or agent is not None or choice != reports.ALL_CALLS
@@ -130,9 +147,13 @@ def report(
             reports.find_agent(connection, agent)
         one = agent or None
         limit = top if parquet is not None else rows_wanted(top, output)
+        if min_turn_confidence is not None:
+            out = reports.left_out(connection, by="min_turn_confidence", choice=choice, agent_id=one)
+            say(layouts.left_out(out, f"whose turns are less sure than {min_turn_confidence:g}"))
         if min_role_confidence is not None:
-            left_out = reports.unsure_roles(connection, choice=choice, agent_id=one)
-            say(layouts.unsure_roles(left_out, min_role_confidence))
+            out = reports.left_out(connection, by="min_role_confidence", choice=choice, agent_id=one)
+            why = f"whose roles are not known with a confidence of {min_role_confidence:g} or more"
+            say(layouts.left_out(out, why))
         note = None
         if escalations:
             found = reports.escalations(connection, agent_id=one, choice=choice, limit=limit)

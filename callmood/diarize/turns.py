@@ -63,6 +63,15 @@ def of_one_speaker(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     )
 
 
+def mean_confidence(turns: Iterable[Turn]) -> float | None:
+    """Confidence in the turns of a call, each by its length; None where the engine states none."""
+    known = [(turn.confidence, turn.duration_s) for turn in turns if turn.confidence is not None]
+    if not known:
+        return None
+    confidence, length_s = np.array(known).T
+    return float(np.average(confidence, weights=length_s))
+
+
 def mark_overlap(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     """The turns ordered by start, each with the seconds during which another speaker speaks as well."""
     ordered = sorted(turns, key=lambda turn: (turn.start_s, turn.end_s, turn.speaker))

@@ -9,6 +9,7 @@ from callmood.report.queries import (
     escalations,
     find_agent,
     find_call,
+    left_out,
     moments,
     run_sql,
     speaker_moods,
@@ -16,7 +17,6 @@ from callmood.report.queries import (
     trajectory,
     trajectory_peaks,
     turns,
-    unsure_roles,
 )
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "find_agent",
     "find_call",
     "find_groups",
+    "left_out",
     "moments",
     "run_sql",
     "speaker_moods",
@@ -38,6 +39,5 @@ __all__ = [
     "trajectory",
     "trajectory_peaks",
     "turns",
-    "unsure_roles",
     "weeks_of_agent",
 ]

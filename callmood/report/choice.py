@@ -15,16 +15,19 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Calls by when they began, by queue and by how sure their roles are; None chooses all. A call whose beginning is not
-    known lies in no time, and one whose roles are not known has no confidence in them."""
+    """Calls by when they began, by queue and by how sure their turns and roles are; None chooses all. A call whose beginning
+    is not known lies in no time, one whose roles are not known has no confidence in them, and nothing speaks against turns
+    whose engine states no confidence."""
 
     since: datetime | None = None
     """Aware; calls that began then are chosen,"""
     until: datetime | None = None
     """calls that began then are not."""
     queue: str | None = None
+    min_turn_confidence: float | None = None
+    """Least confidence in the turns,"""
     min_role_confidence: float | None = None
-    """Least confidence in the roles, 0 to 1."""
+    """and in the roles, 0 to 1."""
 
     def arguments(self) -> dict[str, Any]:
         """The values that `CHOSEN` binds."""
@@ -36,9 +39,10 @@ ALL_CALLS = Choice()
 CHOSEN = """
     ($since::TIMESTAMPTZ IS NULL OR started_at >= $since) AND ($until::TIMESTAMPTZ IS NULL OR started_at < $until)
     AND ($queue::VARCHAR IS NULL OR queue = $queue)
+    AND ($min_turn_confidence::DOUBLE IS NULL OR coalesce(turn_confidence >= $min_turn_confidence, true))
     AND ($min_role_confidence::DOUBLE IS NULL OR role_confidence >= $min_role_confidence)
 """
-"""SQL: whether a row with `started_at`, `queue` and `role_confidence` is of a chosen call."""
+"""SQL: whether a row with `started_at`, `queue`, `turn_confidence` and `role_confidence` is of a chosen call."""
 
 
 def chosen(
@@ -46,6 +50,7 @@ def chosen(
     since: str | None = None,
     until: str | None = None,
     queue: str | None = None,
+    min_turn_confidence: float | None = None,
     min_role_confidence: float | None = None,
     timezone: str = "UTC",
     now: datetime | None = None,
@@ -65,6 +70,7 @@ def chosen(
         since=_moment("--since", since, now=now, timezone=timezone, whole_day=False),
         until=_moment("--until", until, now=now, timezone=timezone, whole_day=True),
         queue=queue,
+        min_turn_confidence=min_turn_confidence,
         min_role_confidence=min_role_confidence,
     )
     if choice.since and choice.until and choice.since >= choice.until:

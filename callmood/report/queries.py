@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +52,20 @@ def calls(
     )
 
 
-def unsure_roles(connection: Connection, *, choice: Choice, agent_id: str | None = None) -> int:
-    """Number of calls, of one agent or of all, that only the confidence in their roles keeps out of a choice."""
-    arguments = choice.arguments() | {"agent_id": agent_id, "least": choice.min_role_confidence}
-    ((left_out,),) = _select(
-        connection,
-        f"""
-        SELECT count(*) FROM calls
-        WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND {CHOSEN}
-          AND NOT coalesce(role_confidence >= $least, $least IS NULL)
-        """,  # noqa: S608 - constants of this package
-        **arguments | {"min_role_confidence": None},
-    ).rows
-    return int(left_out)
+def left_out(connection: Connection, *, by: str, choice: Choice, agent_id: str | None = None) -> int:
+    """Number of calls, of one agent or of all, that only `by`, a field of the choice, keeps out of it."""
+    ((without,),), ((kept,),) = (
+        _select(
+            connection,
+            f"""
+            SELECT count(*) FROM calls WHERE ($agent_id IS NULL OR agent_id = $agent_id) AND {CHOSEN}
+            """,  # noqa: S608 - constants of this package
+            agent_id=agent_id,
+            **one.arguments(),
+        ).rows
+        for one in (replace(choice, **{by: None}), choice)
+    )
+    return int(without - kept)
 
 
 def escalations(

@@ -102,6 +102,10 @@ COLUMNS: dict[str, str] = {
     "truncated": "Whether a part of the recording did not decode.",
     "lost_s": "Seconds announced by the file that did not decode.",
     "diarizer": "Engine and version that made the turns.",
+    "turn_confidence": (
+        "Share of the speech that is expected to bear the right speaker, 0.5 to 1 (the mean of `speaker_confidence` by "
+        "length); NULL where the engine states none, as for two channels, or only one speaker was found."
+    ),
     "analyzed_at": "When the row was written.",
     "role_source": (
         "What tells the roles: channel (the agent's channel was told), metadata, voice (callmood link-agents) or "
@@ -131,7 +135,10 @@ COLUMNS: dict[str, str] = {
     "start_s": "Start, in seconds from the start of the call.",
     "end_s": "End, in seconds from the start of the call; of an escalation NULL where it lasted to the end.",
     "overlap_s": "Seconds of the turn during which another speaker speaks too.",
-    "speaker_confidence": "Probability that the turn bears the right speaker, where the engine tells one.",
+    "speaker_confidence": (
+        "Probability that the turn bears the right speaker, where the engine tells one; it takes account of how sure "
+        "the voices of the call as a whole are told apart."
+    ),
     "emotion": "Most probable emotion; NULL where it was not inferred or the turn is shorter than 0.5 s.",
     "confidence": "Probability of `emotion`.",
     "valence": (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from callmood.diarize.turns import mean_confidence
 from callmood.emotions import EMOTIONS, PROBABILITY_COLUMNS
 from callmood.results.run import Run
 from callmood.types import (
@@ -70,6 +71,7 @@ def call_row(result: CallResult, run: Run, analyzed_at: datetime) -> dict[str, A
         "truncated": analysis and analysis.lost_s > 0,
         "lost_s": analysis and analysis.lost_s,
         "diarizer": analysis and analysis.diarizer,
+        "turn_confidence": analysis and mean_confidence(analysis.turns),
         "role_source": analysis and analysis.role_source,
         "role_confidence": analysis and analysis.role_confidence,
         "rescore": None,

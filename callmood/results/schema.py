@@ -275,6 +275,11 @@ def m006_course(connection: Connection) -> None:
         connection.execute(f"ALTER TABLE windows ADD COLUMN {column} REAL")
 
 
+def m007_turn_confidence(connection: Connection) -> None:
+    """How sure the turns of a call are; NULL in calls written before, whose engine did not know."""
+    connection.execute("ALTER TABLE calls ADD COLUMN turn_confidence DOUBLE")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_initial,
     m002_signals,
@@ -282,6 +287,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m004_escalation_scores,
     m005_statistics,
     m006_course,
+    m007_turn_confidence,
 )
 """In order; the schema version is their number. Never edit one that was released: add the next."""
 

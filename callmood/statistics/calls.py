@@ -76,6 +76,7 @@ def read_calls(
     queue: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    min_turn_confidence: float | None = None,
     min_role_confidence: float | None = None,
 ) -> CallRows:
     """The calls of a database.
@@ -88,6 +89,8 @@ def read_calls(
         Whose hours and days of the week count.
     agent_id, queue, since, until
         Only the calls of this agent, of this queue, that began at `since` or later, that began before `until`.
+    min_turn_confidence
+        Only the calls whose turns are this sure or more, and those whose engine states no confidence.
     min_role_confidence
         Only the calls whose roles are known with this confidence or more.
     """
@@ -106,6 +109,7 @@ def read_calls(
         FROM calls AS c {" ".join(joins)}
         WHERE ($agent_id IS NULL OR c.agent_id = $agent_id) AND ($queue IS NULL OR c.queue = $queue)
           AND ($since IS NULL OR c.started_at >= $since) AND ($until IS NULL OR c.started_at < $until)
+          AND ($min_turn_confidence IS NULL OR coalesce(c.turn_confidence >= $min_turn_confidence, true))
           AND ($min_role_confidence IS NULL OR c.role_confidence >= $min_role_confidence)
         """,  # noqa: S608
         {
@@ -114,6 +118,7 @@ def read_calls(
             "queue": queue,
             "since": since,
             "until": until,
+            "min_turn_confidence": min_turn_confidence,
             "min_role_confidence": min_role_confidence,
         },
     ).fetchnumpy()

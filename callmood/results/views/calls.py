@@ -36,7 +36,8 @@ VIEWS: dict[str, str] = {
         for name in _LOWEST
     ),
     "escalations": """
-        SELECT e.call_id, c.agent_id, c.queue, c.started_at, e.speaker, e.role, c.role_source, c.role_confidence,
+        SELECT e.call_id, c.agent_id, c.queue, c.started_at, e.speaker, e.role, c.turn_confidence,
+               c.role_source, c.role_confidence,
                e.onset_s, e.peak_s, e.end_s, coalesce(e.end_s, c.duration_s) - e.onset_s AS length_s,
                e.height, e.slope, e.recovered,
                CASE WHEN e.recovered THEN e.end_s - e.peak_s END AS recovery_s, e.other_party
@@ -79,7 +80,8 @@ VIEWS: dict[str, str] = {
             GROUP BY call_id
         )
         SELECT c.call_id, c.path, c.agent_id, c.customer_id, c.queue, c.started_at, c.status, c.error,
-               c.duration_s, c.truncated, s.speakers, s.turns, s.speech_s, c.role_source, c.role_confidence,
+               c.duration_s, c.truncated, s.speakers, s.turns, s.speech_s, c.turn_confidence, c.role_source,
+               c.role_confidence,
                CASE WHEN m.windows IS NOT NULL THEN s.mood_of END AS mood_of,
                m.mood_start, m.mood_end, m.mood_end - m.mood_start AS mood_change,
                m.negativity_mean, m.worst_s, m.worst_negativity, m.worst_speaker,

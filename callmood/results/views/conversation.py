@@ -432,9 +432,9 @@ VIEWS: dict[str, str] = {
     ),
     "call_conversation": measured(
         MEASURES["call_conversation"],
-        keys=("call_id", *_KEYS, "role_confidence", "duration_s"),
+        keys=("call_id", *_KEYS, "turn_confidence", "role_confidence", "duration_s"),
         base="""
-            SELECT m.*, c.agent_id, c.queue, c.started_at, c.role_confidence
+            SELECT m.*, c.agent_id, c.queue, c.started_at, c.turn_confidence, c.role_confidence
             FROM call_components AS m JOIN calls AS c USING (call_id)
         """,
     ),
