@@ -224,8 +224,18 @@ def _csv_lines(table: Table) -> Iterator[str]:
     writer.writerow([no_formula(name) for name in table.columns])
     for row in table.rows:
         yield _drain(buffer)
-        writer.writerow([no_formula(value) if isinstance(value, str) else _text(value) for value in row])
+        writer.writerow([_csv_value(value) for value in row])
     yield _drain(buffer)
+
+
+def _csv_value(value: Any) -> Any:
+    """A value as the writer takes it, which writes numbers as JSON has them and nothing for None."""
+    kind = type(value)
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if value is None or kind is int:
+        return value
+    return no_formula(value) if kind is str else _text(value)
 
 
 def _markdown_lines(records: Sequence[Mapping[str, Any]], fields: Sequence[Field]) -> Iterator[str]:
