@@ -281,7 +281,7 @@ def export(*calls: str, format: str, out: str | Path, db: str | Path | None = No
     Parameters
     ----------
     calls
-        Each a call_id, a path or a file name, or its unique beginning; none: all calls. One without turns is left
+        Each as `plot_call` takes it; none: all calls. One without turns is left
         out.
     format
         `rttm`, `audacity`, `webvtt` (a file for each call), `audformat` or `audformat-parquet` (a database).

@@ -116,7 +116,6 @@ def retry_batch(
     with _session(replace(settings, out=None), stopping, create=False) as session:
         chosen = [call for call in session.store.known_calls() if call.status in statuses]
         todo, warnings = as_before(chosen, session.looks.hash, session.pseudonyms)
-        session.store.remember_hashes()
         plan = Plan(
             todo=todo, found=len(chosen), already_known=len(chosen) - len(todo), warnings=tuple(warnings)
         )

@@ -58,7 +58,6 @@ def link_calls(settings: Settings) -> LinkSummary:
         turns_of = store.linkable_turns()
         known = [call for call in store.known_calls() if call.call_id in turns_of]
         recordings, _ = as_before(known, store.content_hash, pseudonyms)
-        store.remember_hashes()
         voices: dict[str, list[Voices]] = {}
         examined: list[str] = []
         for recording in recordings:

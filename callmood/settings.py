@@ -28,7 +28,7 @@ ESCALATION_THRESHOLD = 4.0
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
-RULES = 2
+RULES = 3
 """Grows whenever the same settings and models come to say something else of a recording (how turns are found, what an
 escalation is), so that `--stale` finds what older rules made."""
 

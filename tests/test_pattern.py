@@ -12,7 +12,7 @@ from callmood.discover import discover
 from callmood.discover.notices import Notices
 from callmood.discover.pattern import compile_pattern, known_naming
 from callmood.errors import UsageError
-from callmood.types import CallMetadata
+from callmood.types import CallMetadata, KnownCall
 
 
 def match(pattern: str, path: str) -> dict[str, object] | None:
@@ -177,3 +177,20 @@ def test_names_that_do_not_match_are_counted_in_one_warning(tmp_path: Path) -> N
     assert [r.call_id for r in found.recordings][2] == "1"
     (warning,) = found.warnings
     assert "a.wav and 1 more" in warning
+
+
+def test_legs_that_are_known_as_one_call_are_not_told_of_again(tmp_path: Path) -> None:
+    for name in ("7_caller", "7_agent"):
+        (tmp_path / f"{name}.wav").write_bytes(name.encode())
+    (call,) = discover([tmp_path], pattern="{call_id}_{role}").recordings
+    known = KnownCall(
+        call_id=call.call_id,
+        content_hash=call.content_hash,
+        legs=call.legs,
+        metadata=call.metadata,
+        status="ok",
+        settings_hash="",
+        model_hash="",
+    )
+
+    assert discover([tmp_path], known=[known]).warnings == ()

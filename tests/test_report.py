@@ -98,7 +98,7 @@ def test_a_call_is_found_by_the_unique_beginning_of_its_file_name(database: Path
             store.write(replace(result, recording=named), make_run(), analyzed_at=NOON)
     with callmood.connect(database) as connection:
         assert report.find_call(connection, "Billing a") == "f00dcafe"
-        with pytest.raises(UsageError, match=r"could be any of Billing agent\.wav, Billing caller\.wav;"):
+        with pytest.raises(UsageError, match=r"any of Billing agent\.wav \(f00dcafe\), Billing caller\.wav"):
             report.find_call(connection, "Bill")
         with pytest.raises(UsageError, match=r"the nearest are Billing agent\.wav"):
             report.find_call(connection, "Biling agent")

@@ -230,8 +230,7 @@ def test_groups_are_saved_with_their_types(run: Run, tmp_path: Path) -> None:
 def test_people_see_the_first_rows_of_a_long_report(
     run: Run, monkeypatch: pytest.MonkeyPatch, report: list[str]
 ) -> None:
-    for module in ("output", "show", "reports"):
-        monkeypatch.setattr(f"callmood.cli.{module}.MOST_ROWS", 1)
+    monkeypatch.setattr("callmood.cli.output.MOST_ROWS", 1)
 
     _, shown, told = run(*report)
     _, asked_for, nothing = run(*report, "--top", 9)
@@ -242,9 +241,24 @@ def test_people_see_the_first_rows_of_a_long_report(
 
 
 def test_programs_get_all_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("output", "show", "reports"):
-        monkeypatch.setattr(f"callmood.cli.{module}.MOST_ROWS", 1)
+    monkeypatch.setattr("callmood.cli.output.MOST_ROWS", 1)
 
     assert len(ids(run)) == 5
     assert len(run("--csv")[1].splitlines()) == 6
     assert len(run("--markdown")[1].splitlines()) == 7
+
+
+def test_what_two_demands_leave_out_adds_up(run: Run) -> None:
+    with Store("callmood.duckdb") as store:
+        store.write(make_result("unsure", agent_id="a"), make_run(), analyzed_at=NOW)
+    with duckdb.connect("callmood.duckdb") as connection:
+        connection.execute("UPDATE calls SET turn_confidence = 0.9, role_confidence = 0.9")
+        connection.execute(
+            "UPDATE calls SET turn_confidence = 0.1, role_confidence = 0.1 WHERE call_id = 'unsure'"
+        )
+
+    _, out, err = run("--min-turn-confidence", "0.5", "--min-role-confidence", "0.5", "--json")
+
+    assert len(json.loads(out)) == 5
+    assert "1 call is left out, whose turns" in err
+    assert "0 calls are left out, whose roles" in err

@@ -92,9 +92,10 @@ def write(
         say(empty)
 
 
-def rows_wanted(top: int | None, output: Format) -> int | None:
-    """How many rows of a report to ask the database for: one more than are shown tells that there are more."""
-    return MOST_ROWS + 1 if top is None and output is Format.TABLE else top
+def most_rows(top: int | None, output: Format) -> int | None:
+    """How many rows of a report to show at most where the asker names no number; None leaves it to `top`. One more row
+    is to be asked for, which tells that there are more."""
+    return MOST_ROWS if top is None and output is Format.TABLE else None
 
 
 def write_json(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from typer.core import TyperCommand
 
 import callmood
 from callmood.cli import options as opt
-from callmood.cli.output import MOST_ROWS, Format, chosen_format, emit, rows_wanted, say, write
+from callmood.cli.output import MOST_ROWS, Format, chosen_format, emit, most_rows, say, write
 from callmood.errors import UsageError
 from callmood.settings import load_settings
 
@@ -73,8 +74,8 @@ def report(
             min=0.0,
             max=1.0,
             help="Only calls of which this share of the speech or more is expected to bear the right speaker, 0 to 1, "
-            "and those whose engine states nothing of it (two channels, pyannote); the others are counted on standard "
-            "error.",
+            "and those of which nothing is known of it (two channels, pyannote, one speaker; analyzed before it was kept: "
+            "`analyze --stale` mends that); the others are counted on standard error.",
         ),
     ] = None,
     min_role_confidence: Annotated[
@@ -146,9 +147,11 @@ def report(
         if agent:
             reports.find_agent(connection, agent)
         one = agent or None
-        limit = top if parquet is not None else rows_wanted(top, output)
+        shown = most_rows(top, output) if parquet is None and by not in reports.IN_ORDER else None
+        limit = top if shown is None else shown + 1
         if min_turn_confidence is not None:
-            out = reports.left_out(connection, by="min_turn_confidence", choice=choice, agent_id=one)
+            of_turns = replace(choice, min_role_confidence=None)
+            out = reports.left_out(connection, by="min_turn_confidence", choice=of_turns, agent_id=one)
             say(layouts.left_out(out, f"whose turns are less sure than {min_turn_confidence:g}"))
         if min_role_confidence is not None:
             out = reports.left_out(connection, by="min_role_confidence", choice=choice, agent_id=one)
@@ -179,8 +182,7 @@ def report(
             found = reports.calls(connection, agent_id=one, choice=choice, limit=limit)
             fields = layouts.CALLS
             empty = layouts.NO_CALLS if choice == reports.ALL_CALLS else "no such calls"
-        at_most = MOST_ROWS if top is None else None
-        write_or_save(found, output, fields, parquet=parquet, empty=empty, at_most=at_most)
+        write_or_save(found, output, fields, parquet=parquet, empty=empty, at_most=shown)
         if note:
             say(note)
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from callmood.cli import layouts
 from callmood.cli.output import (
-    MOST_ROWS,
     Format,
     emit,
-    rows_wanted,
+    most_rows,
     terminal_width,
     write,
     write_json,
@@ -95,14 +94,14 @@ def show_agent(
     limit: int | None,
 ) -> None:
     """Print one agent's statistics, weeks and calls; as CSV, the calls alone."""
-    found = calls(connection, agent_id=agent_id, choice=choice, limit=rows_wanted(limit, output))
-    at_most = MOST_ROWS if limit is None else None
+    shown = most_rows(limit, output)
+    found = calls(connection, agent_id=agent_id, choice=choice, limit=limit if shown is None else shown + 1)
     if output is Format.CSV:
         write(found, output)
         return
     agent = find_groups(connection, "agent", timezone=timezone, choice=choice).only(agent_id)
     if not agent.groups:
-        write(found, output, layouts.CALLS, empty="no such calls", at_most=at_most)
+        write(found, output, layouts.CALLS, empty="no such calls", at_most=shown)
         return
     weeks = weeks_of_agent(connection, agent_id, timezone=timezone, choice=choice)
     (summary,) = agent.table().records()
@@ -127,7 +126,7 @@ def show_agent(
         emit(["\nWeeks\n"])
         write_table(list(weeks.table().records()), layouts.groups("week", compared=False))
     emit(["\nCalls\n"])
-    write(found, output, layouts.CALLS, at_most=at_most)
+    write(found, output, layouts.CALLS, at_most=shown)
 
 
 def told(statistics: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from callmood.cluster import WorkerLostError
 from callmood.cluster.on_worker import Task, carry_out_here
-from callmood.errors import ClusterError, EngineUnavailableError
+from callmood.errors import ClusterError, EngineUnavailableError, UsageError
 from callmood.text import printable
 from callmood.types import CallResult
 from callmood.workers import pool_options
@@ -28,6 +28,10 @@ class RayCluster:
     """
 
     def __init__(self, address: str) -> None:
+        if address.startswith("ray://"):
+            raise UsageError(
+                f"{printable(address)}: Ray's client has no way here; give the head's HOST:PORT."
+            )
         # Ray reads it on import, and would send what it does to its makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
@@ -46,13 +50,13 @@ class RayCluster:
                 configure_logging=False,
                 runtime_env={"env_vars": pool_options()["env"]},
             )
+            host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+            self._head = (host.strip("[]"), int(port))
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise ClusterError(
                 f"{printable(address)}: no cluster of ray answers there; start one with `ray start --head`, or correct "
                 "--scheduler."
             ) from error
-        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-        self._head = (host.strip("[]"), int(port))
         self._carry_out = ray.remote(max_retries=_RETRIES)(carry_out_here)
         self._running: set[Any] = set()
 

@@ -105,13 +105,18 @@ def discover(
                 facts=known_facts,
             )
         )
-    for path in unjoined_legs([each.path for each in candidates if not each.facts.is_of_leg]):
+    known = tuple(known)
+    recordings, duplicates = assemble(candidates, known, notices)
+    told = {each.path for each in candidates if each.facts.is_of_leg or each.facts.call_id is not None}
+    joined = {leg.content_hash for call in known if len(call.legs) > 1 for leg in call.legs}
+    for path in unjoined_legs(
+        each.path for each in recordings if each.path not in told and each.content_hash not in joined
+    ):
         notices.add(
             "Two files look like the legs of one call and are analyzed as two, so join them with "
             "--pattern '{call_id}_{role}' or a column role in --metadata",
             path,
         )
-    recordings, duplicates = assemble(candidates, known, notices)
     return Discovery(
         recordings=recordings,
         skipped=found.skipped,

@@ -3,7 +3,7 @@
 A pattern is the file's name with its fields in braces: `{agent_id}_{call_id}_{started_at:%Y%m%dT%H%M%S}`.
 The fields `call_id`, `agent_id`, `customer_id`, `queue`, `started_at` and `agent_channel` have their
 meaning, `{role}` (agent, customer, caller or client) and `{channel}` (left, right, 1 or 2) tell the legs of a call
-apart, `{_}` ignores what stands there, any other name is kept beside them; `{{` and `}}` are braces. It is
+apart (a name with anything else there does not match), `{_}` ignores what stands there, any other name is kept beside them; `{{` and `}}` are braces. It is
 compared with the name without its extension or, where it contains `/`, with as many trailing parts of the
 path. A value ends where the text that follows it first appears; only before a formatted date, a role or a
 channel it may go on until that fits.

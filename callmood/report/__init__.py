@@ -1,7 +1,7 @@
 """Reports: queries over the results database's views. What a report shows, anyone can query."""
 
 from callmood.report.choice import ALL_CALLS, Choice, chosen
-from callmood.report.groups import Groups, find_groups, weeks_of_agent
+from callmood.report.groups import IN_ORDER, Groups, find_groups, weeks_of_agent
 from callmood.report.queries import (
     Table,
     calls,
@@ -21,6 +21,7 @@ from callmood.report.queries import (
 
 __all__ = [
     "ALL_CALLS",
+    "IN_ORDER",
     "Choice",
     "Groups",
     "Table",

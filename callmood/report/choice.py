@@ -17,7 +17,7 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 class Choice:
     """Calls by when they began, by queue and by how sure their turns and roles are; None chooses all. A call whose beginning
     is not known lies in no time, one whose roles are not known has no confidence in them, and nothing speaks against turns
-    whose engine states no confidence."""
+    of which no confidence is known."""
 
     since: datetime | None = None
     """Aware; calls that began then are chosen,"""

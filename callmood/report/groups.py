@@ -15,7 +15,8 @@ from callmood.statistics.groups import MIN_CALLS, GroupStatistic, group_statisti
 from callmood.statistics.measures import MEASURES, Measure
 from callmood.statistics.stored import statistics_of
 
-_IN_ORDER = ("hour", "weekday", "week")
+IN_ORDER = ("hour", "weekday", "week")
+"""Kinds of groups that come in order of time."""
 """Kinds of group that are reported in order of time, all others by the first measure."""
 _ID_COLUMNS = {"agent": "agent_id", "customer": "customer_id"}
 _SHOWN = (
@@ -125,7 +126,7 @@ def weeks_of_agent(
 
 def _arranged(kind: str, statistics: Sequence[GroupStatistic], *, limit: int | None = None) -> Groups:
     groups = [list(rows) for _, rows in groupby(statistics, key=lambda row: row.group_name)]
-    if kind not in _IN_ORDER:
+    if kind not in IN_ORDER:
         groups.sort(key=lambda rows: (rows[0].shrunk is None, -(rows[0].shrunk or 0.0), rows[0].group_name))
     return Groups(kind=kind, groups=groups[:limit])
 

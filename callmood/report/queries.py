@@ -179,7 +179,7 @@ def find_agent(connection: Connection, agent_id: str) -> str:
             "`callmood analyze --metadata FILE` or --pattern."
         )
     raise UsageError(
-        f"There is no agent {agent_id!r}; the nearest are {_listed(near)}, and `callmood report --agent` "
+        f"There is no agent {agent_id!r}; the nearest are {_listed(near)}, and `callmood report --agent --csv` "
         "lists all."
     )
 
@@ -193,30 +193,34 @@ def find_call(connection: Connection, name: str) -> str:
         No call, or more than one, is meant.
     """
     paths = {"path": name, "absolute": str(Path(name).resolve())}
-    for told, condition, arguments in (
+    told = "CASE WHEN starts_with(call_id, $id) THEN call_id ELSE parse_filename(path) || ' (' || call_id || ')' END"
+    for label, condition, arguments in (
         ("call_id", "call_id = $id", {"id": name}),
         ("call_id", "path IN ($path, $absolute)", paths),
         ("call_id", "ends_with(path, '/' || $path)", {"path": name}),
-        ("call_id", "starts_with(call_id, $id)", {"id": name}),
-        ("parse_filename(path)", "starts_with(parse_filename(path), $id)", {"id": name}),
+        (told, "starts_with(call_id, $id) OR starts_with(parse_filename(path), $id)", {"id": name}),
     ):
         found = _select(
             connection,
-            f"SELECT call_id, {told} FROM call_summary WHERE {condition} ORDER BY 2, 1 LIMIT 6",  # noqa: S608
+            f"""
+            SELECT call_id, min({label}) AS label
+            FROM (SELECT call_id, unnest([path] || (legs ->> '$[*].path')) AS path FROM calls)
+            WHERE {condition} GROUP BY call_id ORDER BY label LIMIT 6
+            """,  # noqa: S608 - conditions of this function
             **arguments,
         )
         rows = list(found.rows)
         if len(rows) == 1:
             return str(rows[0][0])
         if rows:
-            names = _listed([str(row[1]) for row in rows])
-            raise UsageError(f"{name!r} could be any of {names}; give the whole name, or the call_id.")
+            labels = _listed([str(row[1]) for row in rows])
+            raise UsageError(f"{name!r} could be any of {labels}; give the whole name, or the call_id.")
     # An id that was made of the file's name is told once.
     near = _nearest(
         connection,
         """
         SELECT call_id FROM call_summary
-        UNION ALL SELECT parse_filename(path) FROM call_summary WHERE parse_filename(path, true) <> call_id
+        UNION SELECT parse_filename(path) FROM call_summary WHERE parse_filename(path, true) <> call_id
         """,
         name,
     )
@@ -225,7 +229,7 @@ def find_call(connection: Connection, name: str) -> str:
             f"There is no call {name!r}: the database holds no calls yet; run `callmood analyze`."
         )
     raise UsageError(
-        f"There is no call {name!r}; the nearest are {_listed(near)}, and `callmood report` lists all."
+        f"There is no call {name!r}; the nearest are {_listed(near)}, and `callmood report --csv` lists all."
     )
 
 

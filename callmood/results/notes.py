@@ -103,7 +103,7 @@ COLUMNS: dict[str, str] = {
     "lost_s": "Seconds announced by the file that did not decode.",
     "diarizer": "Engine and version that made the turns.",
     "turn_confidence": (
-        "Share of the speech that is expected to bear the right speaker, 0.5 to 1 (the mean of `speaker_confidence` by "
+        "Share of the speech that is expected to bear the right speaker, 0 to 1 (the mean of `speaker_confidence` by "
         "length); NULL where the engine states none, as for two channels, or only one speaker was found."
     ),
     "analyzed_at": "When the row was written.",

@@ -126,10 +126,10 @@ class OpenDatabase:
         """To be called in every transaction that writes, changes or removes calls."""
         self._connection.execute("UPDATE statistics_made SET current = false WHERE current")
 
-    def _insert(self, table: str, row: Mapping[str, Any], *, verb: str = "INSERT") -> None:
+    def _insert(self, table: str, row: Mapping[str, Any]) -> None:
         # Table and column names are this module's own; values are always bound.
         names, marks = ", ".join(row), ", ".join("?" for _ in row)
-        self._connection.execute(f"{verb} INTO {table} ({names}) VALUES ({marks})", list(row.values()))
+        self._connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(row.values()))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
-from callmood.errors import UsageError
+from callmood.errors import DatabaseError, UsageError
 from callmood.remote import as_path
 from callmood.results.derived import derive_new, forget_derived
 from callmood.results.links import Links
@@ -109,6 +111,9 @@ class Store(Links, Purges):
 
         state = path.stat()
         key = self._path_key(path.resolve())
+        *told, digest = self._hashed.get(key, (None,))
+        if told == [state.st_size, state.st_mtime_ns]:
+            return str(digest)
         row = self._connection.execute(
             "SELECT content_hash FROM files WHERE path = ? AND size_bytes = ? AND modified_ns = ?",
             [key, state.st_size, state.st_mtime_ns],
@@ -121,16 +126,23 @@ class Store(Links, Purges):
             self.remember_hashes()
         return digest
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What could not be written is found again.
+        with suppress(DatabaseError):
+            self.remember_hashes()
+        super().__exit__(kind, error, trace)
+
     def remember_hashes(self) -> None:
         """Write the content hashes that were found since the last time, but for those of purged recordings.
 
-        `content_hash` does this every two seconds, so what calls it has to do it only at the end.
+        `content_hash` does this every two seconds, and leaving the store at the end.
         """
         self._remembered_s = time.monotonic()
         if not self._hashed:
             return
         rows = [(key, *found) for key, found in self._hashed.items()]
-        self._hashed.clear()
         with self._transaction():
             self._connection.execute(
                 f"INSERT OR REPLACE INTO files SELECT * FROM (VALUES {', '.join(['(?, ?, ?, ?)'] * len(rows))}) "
@@ -138,6 +150,7 @@ class Store(Links, Purges):
                 "WHERE content_hash NOT IN (SELECT content_hash FROM purged_recordings)",
                 [value for row in rows for value in row],
             )
+        self._hashed.clear()
 
     def check_pseudonyms(self, check: str | None) -> None:
         """Refuse to mix ids of different kinds in one database: those given, and those that a key hides.
