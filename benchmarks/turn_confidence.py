@@ -1,7 +1,7 @@
 """Whether the confidence in a call's turns can be trusted: `python -m benchmarks.turn_confidence SHARED`.
 
 Scripted mono calls as in `benchmarks.diarization`, of 12, 24 or 48 utterances, and calls of `benchmarks.scripted` over
-noisy lines, between all pairs of speakers that took no part in training the voice network. Of each tenth of a second in
+noisy lines (noise and rooms of evaluation), between pairs of speakers that took no part in training the voice network. Of each tenth of a second in
 which the reference has one speaker, builtin's label is right or wrong; a call is bad where more than a tenth of them
 are wrong. Printed: how well the confidence of a call tells bad calls from others (area under the ROC curve), and
 what share was right of what it said, by call and by tenth of a second.
@@ -32,7 +32,8 @@ from callmood.diarize.turns import Regions
 from callmood.diarize.vad import RATE_HZ, speech_in_calls
 from callmood.diarize.voice import VoiceModel
 from callmood.types import Floats, Turn
-from training.acoustics import training_acoustics
+from training.acoustics import read_noises, read_rooms
+from training.augment import Acoustics
 from training.speaker import HELD_OUT
 
 UNHEARD_BY_COMMERCIAL = frozenset(f"ravdess/{actor:02d}" for actor in range(1, 17))
@@ -122,7 +123,10 @@ def recordings(shared: Path, speakers: frozenset[str]) -> Iterator[tuple[Floats,
         for call in found:
             yield call.samples[0], call.reference
     rows, sex = voices(shared, speakers)
-    acoustics = training_acoustics(shared / "noise", rate_hz=RATE_HZ)
+    acoustics = Acoustics(
+        noises=tuple(read_noises(shared / "noise", rate_hz=RATE_HZ)),
+        rooms=tuple(read_rooms(shared / "noise" / "rir", rate_hz=RATE_HZ)),
+    )
     clips = list(chain.from_iterable(rows.values()))
     for script in scripts(clips, sex, fold=0, count=NOISY_CALLS):
         samples = render(script, acoustics, levelled=False).samples

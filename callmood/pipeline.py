@@ -109,7 +109,7 @@ def load_diarizer(settings: Settings) -> Diarizer:
         use_device(settings.device)
     return _diarizer(
         settings.diarizer,
-        models_hash(settings.models),
+        models_hash(settings.models) if settings.diarizer in ("auto", "builtin") else "",
         speakers=settings.speaker_count,
         pyannote_pipeline=settings.pyannote_pipeline,
         device=settings.device,

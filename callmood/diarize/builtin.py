@@ -54,6 +54,8 @@ _BLOCK_S = 5.0
 """Parts of a call are made of blocks this long, or are its halves;"""
 _LEAST_DISAGREEMENT = 0.02
 """added to the share of windows on which they disagree with all of it;"""
+_LEAST_OF_PART = 0.1
+"""share of a part's windows that each speaker needs in it;"""
 _STARTS_OF_PARTS = 5
 """what each is clustered from."""
 
@@ -193,7 +195,8 @@ def speakers_of(embedded: Floats, speakers: int | None) -> Parted:
     one = Parted(path=np.zeros_like(path), nearer=np.full(len(path), np.nan, dtype=np.float32), agreement=0.0)
     if len(centers) == 1:
         return one
-    agreed = stability(some, path[::stride], block=max(1, round(_BLOCK_S / HOP_S / stride)))
+    block = max(1, round(_BLOCK_S / HOP_S / stride))
+    agreed = stability(some, path[::stride], speakers=len(centers), block=block)
     if speakers is None and agreed < _TWO_SPEAKERS:
         return one
     nearness = windows @ centers.T
@@ -206,20 +209,26 @@ def speakers_of(embedded: Floats, speakers: int | None) -> Parted:
     )
 
 
-def stability(windows: Floats, path: Ints, *, block: int) -> float:
-    """Share of the windows on which clusterings of parts of them agree with `path`: a mean over four.
+def stability(windows: Floats, path: Ints, *, speakers: int, block: int) -> float:
+    """Share of the windows on which clusterings of parts of them agree with `path`: a mean over up to four.
 
     The parts are both halves of the call and, of `block` windows each, the odd blocks and the even ones. Where voices
-    are told apart, any part of the call leads to the same speakers; where something else was, each leads to others.
+    are told apart, any part in which all speak leads to the same speakers; where something else was, each leads to others.
+    A part in which one hardly speaks says nothing, unless there are no two others (of a few seconds, say).
     """
     from scipy.optimize import linear_sum_assignment
 
-    speakers = int(path.max()) + 1
     late = np.arange(len(windows)) >= len(windows) // 2
     odd = np.arange(len(windows)) // block % 2 == 1
+    parts = [own for own in (~late, late, ~odd, odd) if own.any()]
+    spoken = [
+        own
+        for own in parts
+        if np.bincount(path[own], minlength=speakers).min() >= max(_LEAST_WINDOWS, _LEAST_OF_PART * own.sum())
+        and not own.all()
+    ]
     shares = []
-    # Of a few seconds, all blocks may be even.
-    for own in filter(np.any, (~late, late, ~odd, odd)):
+    for own in spoken if len(spoken) > 1 else parts:
         centers = cluster(windows[own], speakers, starts=_STARTS_OF_PARTS)
         labels = (windows @ centers.T).argmax(axis=1)
         both = np.bincount(path * speakers + labels, minlength=speakers**2).reshape(speakers, speakers)

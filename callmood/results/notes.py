@@ -104,7 +104,7 @@ COLUMNS: dict[str, str] = {
     "diarizer": "Engine and version that made the turns.",
     "turn_confidence": (
         "Share of the speech that is expected to bear the right speaker, 0 to 1 (the mean of `speaker_confidence` by "
-        "length); NULL where the engine states none, as for two channels, or only one speaker was found."
+        "length); NULL where the engine states none, as for two channels, where only one speaker was found, or before it was kept."
     ),
     "analyzed_at": "When the row was written.",
     "role_source": (
