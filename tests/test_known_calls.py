@@ -10,6 +10,7 @@ from conftest import NOON, make_recording
 
 from callmood.batch import is_known, set_aside, superseded, with_known_metadata
 from callmood.discover import Discovery, discover, hash_file
+from callmood.results.store import Store
 from callmood.types import CallMetadata, KnownCall, Recording
 
 
@@ -221,3 +222,19 @@ def test_an_agent_on_another_channel_makes_a_call_new(channel: int, same: bool) 
 
 def test_a_call_without_a_record_is_new() -> None:
     assert not is_known(make_recording("a"), None)
+
+
+def test_hashes_are_remembered_where_the_store_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = tmp_path / "a.wav"
+    recording.write_bytes(b"a")
+    with Store(tmp_path / "calls.duckdb") as store:
+        digest = store.content_hash(recording)
+
+    def read_again(path: Path) -> str:
+        raise AssertionError(path)
+
+    monkeypatch.setattr("callmood.discover.identity.hash_file", read_again)
+    with Store(tmp_path / "calls.duckdb") as store:
+        assert store.content_hash(recording) == digest

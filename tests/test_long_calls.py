@@ -16,7 +16,7 @@ from callmood.diarize.turns import mixed
 from callmood.emotion import score
 from callmood.emotions import EMOTIONS
 from callmood.features import ChannelFrames, FrontEnd, Spread, mfcc
-from callmood.pipeline import analyze_audio, load_engines
+from callmood.pipeline import analyze_audio, load_diarizer, load_engines
 from callmood.settings import Settings
 from callmood.types import Analysis, Audio, Leg, Recording, Turn
 
@@ -169,3 +169,7 @@ def test_another_run_in_the_process_uses_the_networks_that_are_loaded(tmp_path: 
 
     assert first.model is second.model
     assert first.diarizer is second.diarizer
+
+
+def test_turns_by_channel_need_no_models(tmp_path: Path) -> None:
+    assert load_diarizer(Settings(diarizer="channels", models=str(tmp_path))).name.startswith("channels")

@@ -183,3 +183,18 @@ def test_an_error_among_the_rows_is_told_like_any_other(connection: Connection) 
     sql = "SELECT CASE WHEN range < 5000 THEN 1 ELSE error('too far') END FROM range(9000)"
     with pytest.raises(UsageError, match="too far"):
         list(report.run_sql(connection, sql).rows)
+
+
+def test_a_call_is_found_by_the_file_of_either_leg_and_by_no_beginning_of_two(database: Path) -> None:
+    with Store(database) as store:
+        for call_id, names in (("4711", ("a_agent.wav", "a_caller.wav")), ("beef", ("47_night.wav",))):
+            result = make_result(call_id)
+            legs = tuple(Leg(path=Path("/calls") / name) for name in names)
+            store.write(
+                replace(result, recording=replace(result.recording, legs=legs)), make_run(), analyzed_at=NOON
+            )
+    with callmood.connect(database) as connection:
+        assert report.find_call(connection, "a_caller.wav") == "4711"
+        # One begins an id, the other a file's name.
+        with pytest.raises(UsageError, match="'47' could be any of 4711, 47_night"):
+            report.find_call(connection, "47")
