@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callmood.emotion.device import import_tensorflow, use_device
-from callmood.emotion.network import NetworkConfig, build_network, load_weights
+from callmood.emotion.network import NetworkConfig, build_network, load_weights, member
 from callmood.emotions import EMOTIONS
 from callmood.errors import ModelError
 from callmood.features import FrontEnd
@@ -86,7 +86,10 @@ class EmotionModel:
         Each of shape (n_mfcc,). Raises ModelError where the network never heard MFCC as they are.
         """
         try:
-            layer = self.network.get_layer("absolute_norm")
+            # All members heard the same recordings.
+            several = self._config.get("members", 1) > 1
+            one = self.network.get_layer(member(0)) if several else self.network
+            layer = one.get_layer("absolute_norm")
         except ValueError as error:
             raise ModelError(
                 "These models hear MFCC relative to the call alone, so live audio gives them nothing to begin with; "

@@ -42,6 +42,8 @@ class NetworkConfig:
     kernel: int = 7
     expansion: int = 2
     dropout: float = 0.1
+    members: int = 1
+    """Networks, each trained by itself, whose log probabilities are averaged."""
 
 
 def build_network(config: NetworkConfig) -> Any:
@@ -60,7 +62,28 @@ def build_network(config: NetworkConfig) -> Any:
     -------
     logits
         Shape (batch, spans, 7), in the order of `callmood.emotions.EMOTIONS`.
+
+    One of several members is the layer `member(0)`, and so on.
     """
+    from keras import Input, Model, ops
+
+    if config.members == 1:
+        return _build_member(config, "emotion")
+    frames = Input((None, 2 * config.n_mfcc), name="frames")
+    spans = Input((None, None), name="spans")
+    answers = [
+        ops.log_softmax(_build_member(config, member(index))([frames, spans]))
+        for index in range(config.members)
+    ]
+    return Model([frames, spans], sum(answers) / config.members, name="emotion")
+
+
+def member(index: int) -> str:
+    """The name of a member in a network of several."""
+    return f"member{index}"
+
+
+def _build_member(config: NetworkConfig, name: str) -> Any:
     from keras import Input, Model, layers, ops
 
     frames = Input((None, 2 * config.n_mfcc), name="frames")
@@ -73,7 +96,7 @@ def build_network(config: NetworkConfig) -> Any:
     pooled = pool_spans(heard[0] if len(heard) == 1 else ops.concatenate(heard, axis=-1), spans, config)
     hidden = layers.Dense(config.width, activation="relu", name="hidden")(pooled)
     logits = layers.Dense(len(EMOTIONS), name="logits")(hidden)
-    return Model([frames, spans], logits, name="emotion")
+    return Model([frames, spans], logits, name=name)
 
 
 def pool_spans(frames: Any, spans: Any, config: NetworkConfig) -> Any:
