@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from callmood.emotion.network import NetworkConfig, build_network, load_weights, member
 from callmood.errors import CallmoodError, UsageError
+from callmood.features import FrontEnd
 from callmood.model_files import WEIGHTS
 from training.export import write_models
 from training.splits import RECIPE, SPLIT
@@ -26,38 +27,44 @@ def join(runs: Sequence[Path], out: Path) -> None:
     """
     if out.exists():
         raise UsageError(f"{out}: is there already; name a new folder with --out.")
-    records = [_read(run) for run in runs]
-    for run, record in zip(runs[1:], records[1:], strict=True):
-        for name in ("network", "front_end", SPLIT):
-            if record[name] != records[0][name]:
-                raise UsageError(f"{run} and {runs[0]}: differ in their {name}; join runs that differ in nothing of it.")
-    config = replace(NetworkConfig(**records[0]["network"]), members=len(runs))
+    recipes, splits = zip(*(_read(run) for run in runs), strict=True)
+    for run, recipe, split in zip(runs, recipes, splits, strict=True):
+        differs = [name for name in ("network", "front_end") if recipe[name] != recipes[0][name]]
+        if differs or split != splits[0]:
+            raise UsageError(
+                f"{run} and {runs[0]}: differ in their {(differs or ['split'])[0]}; "
+                "join runs of one network that heard the same clips."
+            )
+    one = NetworkConfig(**recipes[0]["network"])
+    if one.members > 1:
+        raise UsageError(f"{runs[0]}: is joined already; name the runs that it was made of.")
+    config = replace(one, members=len(runs))
     network = build_network(config)
     for index, run in enumerate(runs):
         load_weights(network.get_layer(member(index)), run / "models" / WEIGHTS)
-    split = records[0][SPLIT]
     recipe = {
-        "network": {**records[0]["network"], "members": len(runs)},
-        "front_end": records[0]["front_end"],
-        "seed": records[0]["seed"],
+        "network": asdict(config),
+        "front_end": recipes[0]["front_end"],
+        "seed": recipes[0]["seed"],
         "members": [
-            {name: value for name, value in record.items() if name not in ("network", "front_end", SPLIT)}
-            for record in records
+            {name: value for name, value in recipe.items() if name not in ("network", "front_end")}
+            for recipe in recipes
         ],
     }
     models = out / "models"
     models.mkdir(parents=True)
     (out / RECIPE).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
-    (out / SPLIT).write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
+    (out / SPLIT).write_text(json.dumps(splits[0], indent=1) + "\n", encoding="utf-8")
     network.save_weights(models / WEIGHTS)
-    write_models(
-        models, weights=models / WEIGHTS, recipe=recipe, corpora=split["corpora_heard"], temperature=1.0
-    )
+    corpora = splits[0]["corpora_heard"]
+    write_models(models, weights=models / WEIGHTS, recipe=recipe, corpora=corpora, temperature=1.0)
 
 
-def _read(run: Path) -> dict[str, Any]:
+def _read(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Recipe and split of a run, with what it does not say of its network and front end filled in."""
     recipe, split = (json.loads((run / name).read_text(encoding="utf-8")) for name in (RECIPE, SPLIT))
-    return {**recipe, SPLIT: split}
+    network, front_end = NetworkConfig(**recipe["network"]), FrontEnd(**recipe["front_end"])
+    return {**recipe, "network": asdict(network), "front_end": asdict(front_end)}, split
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
