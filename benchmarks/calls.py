@@ -11,6 +11,8 @@ from callmood.types import Floats
 CALL_S = 120
 RATE_HZ = 8000
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+KEPT_OUT = Path(__file__).with_name("kept_out")
+"""Voice networks trained like those that ship, but without the speakers `training.speaker.HELD_OUT`."""
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "calls"
 _EXAMPLES = ("billing-0417.wav", "delivery-0418.wav")
 

