@@ -15,6 +15,7 @@ from callmood.emotion.network import NetworkConfig, build_network
 from callmood.errors import UsageError
 from callmood.features import FrontEnd
 from callmood.model_files import WEIGHTS
+from training import protocols
 from training.crossval import Run
 from training.export import write_models
 from training.join import join, main
@@ -116,3 +117,33 @@ def test_a_folder_is_not_written_twice_and_a_joined_run_not_joined(tmp_path: Pat
         join(runs, tmp_path / "both")
     with pytest.raises(UsageError, match="is joined already"):
         join([tmp_path / "both", tmp_path / "both"], tmp_path / "more")
+
+
+def test_networks_that_ship_as_one_are_trained_where_they_are_missing_and_joined_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def train_main(arguments: list[str]) -> None:
+        asked.append(arguments)
+        trained(Path(arguments[arguments.index("--out") + 1]), seed=len(asked))
+
+    monkeypatch.setattr(protocols.train, "main", train_main)
+    trained(tmp_path / "all-0", seed=9)
+
+    for _ in range(2):
+        protocols.trained(tmp_path / "all", protocols.SHIPPED, ["--jobs", "1"])
+
+    assert [" ".join(words) for words in asked] == [
+        f"--seed 2 --seed 1 --set draw.masks=0 --out {tmp_path / 'all-1'} --jobs 1"
+    ]
+    recipe = json.loads((tmp_path / "all" / RECIPE).read_text())
+    assert [one["seed"] for one in recipe["members"]] == [9, 1]
+
+
+def test_only_the_recipe_that_ships_can_be_shipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        protocols.main(["random", "--ship", str(tmp_path), "--json", str(tmp_path / "x.json")])
+    assert "--ship: goes with the protocol speakers" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from callmood.emotion.network import NetworkConfig, build_network, load_weights,
 from callmood.errors import CallmoodError, UsageError
 from callmood.features import FrontEnd
 from callmood.model_files import WEIGHTS
+from training.cache import built_whole
 from training.export import write_models
 from training.splits import RECIPE, SPLIT
 
@@ -51,13 +52,14 @@ def join(runs: Sequence[Path], out: Path) -> None:
             for recipe in recipes
         ],
     }
-    models = out / "models"
-    models.mkdir(parents=True)
-    (out / RECIPE).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
-    (out / SPLIT).write_text(json.dumps(splits[0], indent=1) + "\n", encoding="utf-8")
-    network.save_weights(models / WEIGHTS)
-    corpora = splits[0]["corpora_heard"]
-    write_models(models, weights=models / WEIGHTS, recipe=recipe, corpora=corpora, temperature=1.0)
+    with built_whole(out) as partial:
+        models = partial / "models"
+        models.mkdir(parents=True)
+        (partial / RECIPE).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
+        (partial / SPLIT).write_text(json.dumps(splits[0], indent=1) + "\n", encoding="utf-8")
+        network.save_weights(models / WEIGHTS)
+        corpora = splits[0]["corpora_heard"]
+        write_models(models, weights=models / WEIGHTS, recipe=recipe, corpora=corpora, temperature=1.0)
 
 
 def _read(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
