@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from audio import write_wav
 
-from benchmarks.diarization import spoken_parts
+from benchmarks.calls import KEPT_OUT
+from benchmarks.diarization import _scripted, spoken_parts
 from callmood.diarize.voice import VoiceConfig
-from callmood.model_files import VOICE_CONFIG, VOICE_WEIGHTS
+from callmood.model_files import VOICE_CONFIG, VOICE_WEIGHTS, describe_models
 from training.corpora import Clip
 from training.speaker import HELD_OUT, Recipe, Takes, draw_batch, fit, loud_parts, training_clips
 
@@ -101,3 +103,44 @@ def test_the_room_of_a_noisy_clip_is_loud_and_not_spoken() -> None:
     trimmed, spoken = spoken_parts(clip)
     assert len(trimmed) / 8000 == pytest.approx(3.0, abs=0.1)
     assert spoken == pytest.approx(np.array([[1.0, 2.0]]), abs=0.1)
+
+
+def test_the_networks_of_the_benchmarks_are_those_recorded_and_not_those_that_ship() -> None:
+    for kept_out, shipped in ((KEPT_OUT, None), (KEPT_OUT / "commercial", "commercial")):
+        files = describe_models(kept_out)
+        ships = {file.name: file.sha256 for file in describe_models(shipped)}
+        assert {file.name for file in files} == {VOICE_CONFIG, VOICE_WEIGHTS}
+        assert all(file.ok for file in files)
+        assert {file.name: file.sha256 == ships[file.name] for file in files} == {
+            VOICE_CONFIG: True,
+            VOICE_WEIGHTS: False,
+        }
+
+
+@pytest.mark.parametrize("overlapping", [0.0, 1.0])
+def test_scripted_calls_overlap_where_they_are_asked_to(tmp_path: Path, overlapping: float) -> None:
+    t = np.arange(2 * 8000) / 8000
+    clips = []
+    for speaker, hz in (("a", 600), ("b", 1500)):
+        for emotion in ("happy", "sad"):
+            path = tmp_path / f"{speaker} {emotion}.wav"
+            sound = 0.3 * np.sin(2 * np.pi * hz * t) * ((t > 0.25) & (t < 1.75))
+            write_wav(path, sound, rate_hz=8000)
+            clips.append(Clip(file=path.name, path=path, corpus="c", speaker=speaker, emotion=emotion))
+
+    samples, reference, _ = _scripted(clips[:2], clips[2:], seed=1, utterances=6, overlapping=overlapping)
+
+    starts = np.array([turn.start_s for turn in reference])
+    ends = np.array([turn.end_s for turn in reference])
+    gaps = starts[1:] - ends[:-1]
+    assert [turn.speaker for turn in reference] == ["a", "b"] * 3
+    assert samples.shape[1] / 8000 >= ends.max()
+    low, high = (-1.5, -0.3) if overlapping else (0.1, 0.8)
+    assert gaps.min() >= low - 0.07
+    assert gaps.max() <= high + 0.07
+    # Both tones sound where both speak.
+    begin, end = (starts[1] + 0.05, ends[0] - 0.05) if overlapping else (starts[0] + 0.5, starts[0] + 0.75)
+    heard = np.abs(np.fft.rfft(samples[0, int(begin * 8000) : int(end * 8000)]))
+    hz = np.fft.rfftfreq(int(end * 8000) - int(begin * 8000), 1 / 8000)
+    both = [heard[np.abs(hz - tone) < 20].max() for tone in (600, 1500)]
+    assert (min(both) > 0.2 * max(both)) == bool(overlapping)
