@@ -10,7 +10,7 @@ Also printed: in how many of these calls, and of recordings of one of the speake
 number of speakers by itself.
 
 `--development` asks calls of RAVDESS 1 to 16 instead, whom the commercial set's network never heard (`--models
-models/commercial`), and fits the constants of the confidence to them: logistic regression on every tenth of a second,
+benchmarks/kept_out/commercial`), and fits the constants of the confidence to them: logistic regression on every tenth of a second,
 each call with the same weight.
 """
 

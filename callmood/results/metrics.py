@@ -25,8 +25,8 @@ window i stands for; it begins at the median of the call (with `--causal` at the
 weights). **Uncertainty**: the standard deviation of a window's value under its probabilities, carried through the same
 weights. The errors of a turn's windows count as one and the same; those of two turns correlate by 0.5, which was chosen on
 scripted calls of folds 0 to 2 of benchmarks/escalation.md. On those of folds 3 and 4, of speakers that the network never
-heard, the band of 1.96 standard errors holds what the acted emotions come to in 98 % of windows for valence, 85 to 92 % for
-arousal and 97 % for negativity (`python -m benchmarks.escalation ../shared`). It knows what the network is unsure of, not
+heard, the band of 1.96 standard errors holds what the acted emotions come to in 98 % of windows for valence, 89 to 93 % for
+arousal and 97 to 98 % for negativity (`python -m benchmarks.escalation ../shared`). It knows what the network is unsure of, not
 what it is wrong about: a speaker whose anger it takes for joy with certainty has a narrow band in the wrong place.
 
 Turns are stretches of one speaker's speech with pauses of at most 0.3 s. Whose turn it is comes from the channel, or in
