@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.calls import CALL_S, SHARED, make_calls
-from callmood.workers import _ENVIRONMENT
+from callmood.threads import one_thread
 
 CALLS = 16
 
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shared", type=Path, default=SHARED, help="folder of recorded calls")
     given = parser.parse_args(arguments)
     # Before numpy is loaded, hence in a process of its own, as workers are.
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(one_thread())
     for channels in (2, 1):
         process = multiprocessing.get_context("spawn").Process(
             target=show, args=(given.shared,), kwargs={"channels": channels}

@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmarks.calls import CALL_S, SHARED, make_calls
 from benchmarks.kills import children
-from callmood.workers import _ENVIRONMENT
+from callmood.threads import one_thread
 
 MANY, FEW = 72, 8
 _LOOK_EVERY_S = 0.2
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shared", type=Path, default=SHARED, help="folder of recorded calls")
     parser.add_argument("--channels", type=int, choices=(1, 2), nargs="+", default=[2, 1])
     given = parser.parse_args(arguments)
-    os.environ.update(_ENVIRONMENT)  # before numpy is loaded by the processes without a parent
+    os.environ.update(one_thread())  # before numpy is loaded by the processes without a parent
     for channels in given.channels:
         measure(given.shared, channels=channels)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from callmood.limits import LimitExceeded, check_memory_limit, end_with_parent, limited
 from callmood.settings import Settings
 from callmood.stopping import Stopping
+from callmood.threads import one_thread
 from callmood.types import CallResult, Recording
 
 IDLE_S = 300.0
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
 
 Work = Callable[[Recording, Settings], CallResult]
 """What a worker process does with a recording."""
-_ONE_THREAD = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
-_ENVIRONMENT = dict.fromkeys(_ONE_THREAD, "1") | {"TF_ENABLE_ONEDNN_OPTS": "0"}
-"""Of workers, where the user's says nothing else. TensorFlow's oneDNN keeps something of every shape that it has seen, 150
-MB after a thousand calls, and is no faster on single calls."""
 
 
 def results(
@@ -170,7 +161,7 @@ def quarantined(recording: Recording) -> CallResult:
 def pool_options(servers: Sequence[Address] = ()) -> dict[str, Any]:
     """How worker processes of this one are begun; `servers`, where there are any, run their networks for them."""
     return {
-        "env": {name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()},
+        "env": one_thread(),
         "initializer": _begin,
         "initargs": (os.getpid(), servers),
     }

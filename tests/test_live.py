@@ -519,6 +519,25 @@ def test_a_signal_ends_the_stream_with_its_closing_line(call, number) -> None:
     assert signal.getsignal(number) == before
 
 
+def test_numpy_is_kept_to_one_thread_unless_the_user_says_otherwise(monkeypatch) -> None:
+    from typer.testing import CliRunner
+
+    from callmood.cli.app import app
+
+    seen = {}
+
+    def load(settings: Settings) -> None:
+        seen.update(os.environ)
+        raise UsageError("no further")
+
+    monkeypatch.setattr("callmood.live.load_engine", load)
+    others = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    monkeypatch.setattr(os, "environ", others | {"OMP_NUM_THREADS": "3"})
+    CliRunner().invoke(app, ["listen", "-"])
+
+    assert (seen["OPENBLAS_NUM_THREADS"], seen["OMP_NUM_THREADS"]) == ("1", "3")
+
+
 PROGRAM = """
 import sys
 import callmood.live, test_live
