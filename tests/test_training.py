@@ -434,8 +434,8 @@ def test_a_folder_holds_one_run(tmp_path: Path) -> None:
         claim_folder(tmp_path, Recipe(), {"hold_out": "speakers:0/5"})
 
 
-@pytest.mark.parametrize("change", ["epoch=3", "draw.warps=0", "seed", "seed=one"])
-def test_a_change_of_no_part_of_the_recipe_is_refused(
+@pytest.mark.parametrize("change", ["epoch=3", "draw.warps=0", "seed", "seed=one", "network.members=2"])
+def test_a_change_that_the_recipe_cannot_take_is_refused(
     change: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

@@ -290,6 +290,10 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
             raise UsageError(
                 f"--set {change}: {error}; write NAME=VALUE with a part of the recipe and a JSON value."
             ) from error
+    if recipe.network.members != 1:
+        raise UsageError(
+            f"--set network.members={recipe.network.members}: train one network at a time, and join them with training.join."
+        )
     return recipe
 
 
