@@ -72,3 +72,13 @@ def test_importing_callmood_loads_nothing_heavy() -> None:
 
     assert "callmood.api" in loaded
     assert heavy.isdisjoint(loaded)
+
+
+def test_tensorflow_comes_without_what_keras_would_load_for_others() -> None:
+    code = (
+        "import sys; from callmood.emotion.device import import_tensorflow; import_tensorflow(); import keras\n"
+        "loaded = {'matplotlib', 'pandas', 'sklearn'} & set(sys.modules)\n"
+        "import matplotlib, pandas, sklearn\n"
+        "sys.exit(str(loaded or ''))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).stderr.decode().strip() == ""

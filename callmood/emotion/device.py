@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from callmood.errors import EngineUnavailableError
 from callmood.text import quiet_stderr
+
+_NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
+"""Packages that Keras loads where it finds them, for uses that we do not make of it: two seconds and 145 MB."""
 
 
 def import_tensorflow() -> Any:
     """TensorFlow, without the messages that it prints on being loaded, and of every shape that is new to it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with quiet_stderr():
+    with quiet_stderr(), _without(_NOT_NEEDED):
         import tensorflow
     tensorflow.get_logger().setLevel("ERROR")
     return tensorflow
+
+
+@contextmanager
+def _without(packages: Iterable[str]) -> Iterator[None]:
+    """Those of the packages that are not loaded yet cannot be loaded meanwhile."""
+    hidden = [package for package in packages if package not in sys.modules]
+    for package in hidden:
+        sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for package in hidden:
+            del sys.modules[package]
 
 
 def use_device(device: str) -> None:
