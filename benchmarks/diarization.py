@@ -13,7 +13,7 @@ engine's process ever held (VmHWM), libraries included; each engine has a proces
 - `scripted`: two speakers that `training/speaker.py` held out take turns over a simulated telephone line,
   the emotion drawn anew for every utterance; twelve pairs of one sex and six mixed. The reference is what is less
   than 25 dB below each clip's loudest part and more than 6 dB above its own noise floor, joined across 0.3 s.
-- `overlapping`: as scripted, six pairs of one sex and six mixed, but every other utterance begins 0.3 to 1.5 s before the
+- `overlapping`: as scripted, six pairs of one sex and six mixed, but about half of the utterances begin 0.3 to 1.5 s before the
   one before has ended.
 - `sample`, `dev*`, `trn*`: 30 s of meetings and conversations by others, with their own references.
 

@@ -32,6 +32,7 @@ from callmood.diarize.builtin import HOP_S, Floats64, Parted
 from callmood.diarize.turns import Regions
 from callmood.diarize.vad import RATE_HZ, speech_in_calls
 from callmood.diarize.voice import VoiceModel
+from callmood.model_files import COMMERCIAL
 from callmood.types import Floats, Turn
 from training.acoustics import read_noises, read_rooms
 from training.augment import Acoustics
@@ -67,14 +68,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.turn_confidence")
     parser.add_argument("shared", type=Path)
     parser.add_argument(
-        "--models", default=KEPT_OUT, help="folder of the models; default: benchmarks/kept_out"
+        "--models",
+        type=Path,
+        help="folder of the models; default: benchmarks/kept_out, and with --development its commercial set",
     )
     parser.add_argument(
         "--development", action="store_true", help="fit the constants to calls of RAVDESS 1 to 16"
     )
     options = parser.parse_args()
     speakers = UNHEARD_BY_COMMERCIAL if options.development else HELD_OUT
-    model = VoiceModel(options.models)
+    model = VoiceModel(options.models or (KEPT_OUT / COMMERCIAL if options.development else KEPT_OUT))
     judged = [
         one
         for samples, reference in recordings(options.shared, speakers)

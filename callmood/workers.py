@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from callmood.emotion.device import own_process
 from callmood.limits import LimitExceeded, check_memory_limit, end_with_parent, limited
 from callmood.settings import Settings
 from callmood.stopping import Stopping
@@ -172,6 +173,7 @@ def _begin(parent: int, servers: Sequence[Address]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent(parent)
+    own_process()
     if servers:
         from callmood.gpu.client import use_servers
 

@@ -147,3 +147,15 @@ def test_only_the_recipe_that_ships_can_be_shipped(
     with pytest.raises(SystemExit):
         protocols.main(["random", "--ship", str(tmp_path), "--json", str(tmp_path / "x.json")])
     assert "--ship: goes with the protocol speakers" in capsys.readouterr().err
+
+
+def test_one_run_is_not_joined(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two runs or more"):
+        join([trained(tmp_path / "one", seed=1)], tmp_path / "both")
+
+
+def test_a_network_from_before_networks_were_joined_is_not_taken_for_two(tmp_path: Path) -> None:
+    for name in ("all-0", "all-1", "all"):
+        trained(tmp_path / name, seed=1)
+    with pytest.raises(UsageError, match="is there already"):
+        protocols.trained(tmp_path / "all", ("", ""), ())

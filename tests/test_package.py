@@ -76,7 +76,7 @@ def test_importing_callmood_loads_nothing_heavy() -> None:
 
 def test_tensorflow_comes_without_what_keras_would_load_for_others() -> None:
     code = (
-        "import sys; from callmood.emotion.device import import_tensorflow; import_tensorflow(); import keras\n"
+        "import sys; from callmood.emotion.device import import_tensorflow, own_process; own_process(); import_tensorflow(); import keras\n"
         "loaded = {'matplotlib', 'pandas', 'sklearn'} & set(sys.modules)\n"
         "import matplotlib, pandas, sklearn\n"
         "sys.exit(str(loaded or ''))"

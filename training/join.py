@@ -28,6 +28,8 @@ def join(runs: Sequence[Path], out: Path) -> None:
     """
     if out.exists():
         raise UsageError(f"{out}: is there already; name a new folder with --out.")
+    if len(runs) < 2:
+        raise UsageError("joining takes two runs or more; name them all.")
     recipes, splits = zip(*(_read(run) for run in runs), strict=True)
     for run, recipe, split in zip(runs, recipes, splits, strict=True):
         differs = [name for name in ("network", "front_end") if recipe[name] != recipes[0][name]]

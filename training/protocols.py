@@ -7,9 +7,11 @@ protocol that was stopped goes on where it was.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from callmood.errors import CallmoodError
 from callmood.model_files import MANIFEST
 from training import crossval, train
 from training.corpora import CORPORA, SHARED
@@ -99,15 +101,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.ship and options.protocol != "speakers":
         parser.error("--ship: goes with the protocol speakers, whose recipe is the one that ships.")
     common = ["--noise", str(options.noise), "--jobs", str(options.jobs)]
-    folders = [
-        str(trained(options.out / name, of_networks, common))
-        for name, of_networks in PROTOCOLS[options.protocol].items()
-    ]
     conditions = [word for name in options.condition or () for word in ("--condition", name)]
     shipped = []
-    if options.ship:
-        every = trained(options.out / "all", SHIPPED, common)
-        shipped = ["--ship", str(every), "--models", str(options.ship)]
+    try:
+        folders = [
+            str(trained(options.out / name, of_networks, common))
+            for name, of_networks in PROTOCOLS[options.protocol].items()
+        ]
+        if options.ship:
+            every = trained(options.out / "all", SHIPPED, common)
+            shipped = ["--ship", str(every), "--models", str(options.ship)]
+    except CallmoodError as error:
+        parser.error(str(error))
     crossval.main([*folders, *common, *conditions, *shipped, "--json", str(options.json)])
 
 
@@ -119,9 +124,17 @@ def trained(run: Path, of_networks: Sequence[str], common: Sequence[str]) -> Pat
     for part, of_network in zip(parts, of_networks, strict=True):
         if not (part / "models" / MANIFEST).exists():
             train.main(["--seed", SEED, *of_network.split(), "--out", str(part), *common])
-    if len(parts) > 1 and not (run / RECIPE).exists():
+    if len(parts) > 1 and not _joined(run, len(parts)):
         join(parts, run)
     return run
+
+
+def _joined(run: Path, members: int) -> bool:
+    """Whether the folder `run` holds so many networks as one already."""
+    if not (run / "models" / MANIFEST).exists():
+        return False
+    recipe = json.loads((run / RECIPE).read_text(encoding="utf-8"))
+    return bool(recipe["network"].get("members") == members)
 
 
 if __name__ == "__main__":

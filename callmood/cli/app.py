@@ -16,6 +16,7 @@ from callmood.cli.output import (
     say,
     say_warning,
 )
+from callmood.emotion.device import own_process
 from callmood.errors import CallmoodError
 
 EXIT_CODES = """\
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A character that the terminal's encoding lacks is no reason to stop.
         sys.stdout.reconfigure(errors="replace")
     warnings.showwarning = say_warning
+    own_process()
     try:
         app(args=arguments, prog_name="callmood")
     except CallmoodError as error:

@@ -13,13 +13,20 @@ from callmood.text import quiet_stderr
 
 _NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 """Packages that Keras loads where it finds them, for uses that we do not make of it: two seconds and 145 MB."""
+_own_process = False
+
+
+def own_process() -> None:
+    """Say that this process is callmood's alone, so that Keras may be loaded without what only others would use."""
+    global _own_process
+    _own_process = True
 
 
 def import_tensorflow() -> Any:
     """TensorFlow, without the messages that it prints on being loaded, and of every shape that is new to it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with quiet_stderr(), _without(_NOT_NEEDED):
+    with quiet_stderr(), _without(_NOT_NEEDED if _own_process and "tensorflow" not in sys.modules else ()):
         import tensorflow
     tensorflow.get_logger().setLevel("ERROR")
     return tensorflow
@@ -35,7 +42,7 @@ def _without(packages: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         for package in hidden:
-            del sys.modules[package]
+            sys.modules.pop(package, None)
 
 
 def use_device(device: str) -> None:
