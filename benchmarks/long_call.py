@@ -13,6 +13,8 @@ libraries and mapped samples among it.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import resource
 import tempfile
 import threading
@@ -25,12 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import callmood.pipeline as pipeline
+from benchmarks.calls import EXAMPLES, RATE_HZ
 from callmood.decode import decode, decode_file
+from callmood.emotion.device import own_process
 from callmood.settings import load_settings
+from callmood.threads import one_thread
 from callmood.types import Leg, Recording
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "calls"
-RATE_HZ = 8000
 _LOOK_EVERY_S = 0.02
 
 T = TypeVar("T")
@@ -116,6 +119,17 @@ def main() -> None:
     parser.add_argument("--channels", type=int, choices=(1, 2), default=1)
     parser.add_argument("--speech", type=Path, nargs="+", default=sorted(EXAMPLES.iterdir()))
     given = parser.parse_args()
+    # Before numpy is loaded, hence in a process of its own, as workers are.
+    os.environ.update(one_thread())
+    process = multiprocessing.get_context("spawn").Process(target=measure, args=(given,))
+    process.start()
+    process.join()
+    raise SystemExit(process.exitcode)
+
+
+def measure(given: argparse.Namespace) -> None:
+    """Print what the stages of one recording took."""
+    own_process()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.wav"
         make_recording(path, speech(given.speech, channels=given.channels), hours=given.hours)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,16 +26,17 @@ def import_tensorflow() -> Any:
     """TensorFlow, without the messages that it prints on being loaded, and of every shape that is new to it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with quiet_stderr(), _without(_NOT_NEEDED if _own_process and "tensorflow" not in sys.modules else ()):
+    with quiet_stderr(), _without_what_others_use():
         import tensorflow
     tensorflow.get_logger().setLevel("ERROR")
     return tensorflow
 
 
 @contextmanager
-def _without(packages: Iterable[str]) -> Iterator[None]:
-    """Those of the packages that are not loaded yet cannot be loaded meanwhile."""
-    hidden = [package for package in packages if package not in sys.modules]
+def _without_what_others_use() -> Iterator[None]:
+    """In a process of our own, what Keras would load for others cannot be loaded meanwhile, but for what is already."""
+    loading = _own_process and "tensorflow" not in sys.modules
+    hidden = [package for package in _NOT_NEEDED if loading and package not in sys.modules]
     for package in hidden:
         sys.modules[package] = None  # type: ignore[assignment]
     try:
