@@ -67,8 +67,8 @@ class Call:
     reference: tuple[Turn, ...]
     scored_s: float
     """The call is scored from 0 to here."""
-    kept_out: bool = False
-    """Of voices that only the networks of `KEPT_OUT` never heard."""
+    scripted: bool = False
+    """Of corpus voices: those of `HELD_OUT` only the networks of `KEPT_OUT` never heard."""
     angry: tuple[Turn, ...] = ()
     """The part of the reference that is known to be angry."""
 
@@ -103,13 +103,15 @@ def main() -> None:
     found = scripted_calls(options.shared, DEVELOPMENT) if options.development else calls(options.shared)
     for call, name in ((each, name) for each in found for name in engines.for_call(each)):
         speakers = None if options.auto else len({turn.speaker for turn in call.reference})
-        models = options.models or (str(KEPT_OUT) if call.kept_out else None)
+        models = options.models or (str(KEPT_OUT) if call.scripted else None)
+        if name == "pyannote":
+            models = None  # its own
         heard = engines.hear(call.samples, name, speakers=speakers, models=models)
         scored = scored_by(call, heard.turns)
         right_s, angry_s = _angry(call, scored)
         words = call.name.split()
         groups = [f"{words[0]} | {name}"]
-        if call.kept_out:
+        if call.scripted:
             groups.append(f"{words[0]} {words[1]} | {name}")
         for group in groups:
             angry.setdefault(group, []).append((right_s, angry_s))
@@ -262,7 +264,7 @@ def scripted_calls(
             samples=samples,
             reference=reference,
             scored_s=samples.size / RATE_HZ,
-            kept_out=True,
+            scripted=True,
             angry=angry,
         )
 
@@ -308,8 +310,11 @@ def _scripted(
     reference: list[Turn] = []
     angry: list[Turn] = []
     emotions = ["", ""]
+    silent_from = [0, 0]
     for index in range(utterances):
         who = index % 2
+        # Nobody talks over himself.
+        start = max(start, silent_from[who])
         clips, band, gain = lines[who]
         choices = [clip for clip in clips if clip.emotion != emotions[who]]
         clip = choices[rng.integers(len(choices))]
@@ -327,6 +332,7 @@ def _scripted(
         gap_s = rng.uniform(0.1, 0.8)
         if overlapping and rng.random() < overlapping:
             gap_s = -rng.uniform(0.3, min(1.5, len(speech) / RATE_HZ - 0.1))
+        silent_from[who] = start + len(speech)
         start += len(speech) + int(gap_s * RATE_HZ)
     line = np.zeros(max(start, *(begin + len(part) for begin, part in spoken_at)))
     for begin, part in spoken_at:

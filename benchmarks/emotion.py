@@ -14,14 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from callmood.threads import one_thread
+
 # Before numpy is loaded, as in workers.
-os.environ.update(
-    OMP_NUM_THREADS="1",
-    OPENBLAS_NUM_THREADS="1",
-    TF_ENABLE_ONEDNN_OPTS="0",
-    TF_NUM_INTRAOP_THREADS="1",
-    TF_NUM_INTEROP_THREADS="1",
-)
+os.environ.update(one_thread(), TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
 
 import numpy as np
 

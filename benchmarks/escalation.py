@@ -38,6 +38,7 @@ from callmood.diarize.turns import mark_overlap, mixed
 from callmood.diarize.vad import RATE_HZ
 from callmood.emotions import EMOTIONS
 from callmood.metrics import area_under_curve, interval_95
+from callmood.model_files import models_hash
 from callmood.pipeline import Engines, analyze_audio
 from callmood.settings import ESCALATION_THRESHOLD
 from callmood.trajectory import EscalationRule, affect_of, course_of, escalation_scores, find_escalations
@@ -165,7 +166,10 @@ def hear(
     shared: Path, run: Path, condition: Condition, *, fold: int, count: int, kept_out: bool, cache: Path
 ) -> list[Heard]:
     """Scripts of a fold and what its network made of them, from the cache where it is there."""
-    name = f"fold{fold}-{count}{'-kept-out' if kept_out else ''}-{condition}.pickle".replace(", ", "-")
+    hashes = f"{models_hash(run / 'models')}-{models_hash(KEPT_OUT if kept_out else None)}"
+    name = f"fold{fold}-{count}{'-kept-out' if kept_out else ''}-{condition}-{hashes}.pickle".replace(
+        ", ", "-"
+    )
     file = cache / name.replace(" ", "-")
     if not file.is_file():
         print(f"{file}: hearing {count} calls", file=sys.stderr)

@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("--development", action="store_true", help="speakers that the network heard")
     parser.add_argument(
-        "--models", default=KEPT_OUT, help="folder of the models; default: benchmarks/kept_out"
+        "--models", type=Path, default=KEPT_OUT, help="folder of the models; default: benchmarks/kept_out"
     )
     options = parser.parse_args()
     agents = agents_calls(options.shared, DEVELOPMENT if options.development else HELD_OUT, options.models)
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def agents_calls(
-    shared: Path, speakers: Sequence[str], models: str | None
+    shared: Path, speakers: Sequence[str], models: Path
 ) -> dict[str, dict[str, list[tuple[Voices, int]]]]:
     """By kind of turns and agent: the voices of each call, and the index of the agent."""
     rows: dict[str, list[Clip]] = {}

@@ -2,8 +2,8 @@
 
 With `--flat-out`, the same streams go through the engine of this process as fast as it can, a round of all of them at a
 time, and only processor time is measured, which other programs on the machine do not change: seconds of stream for each
-second of one core, which is the number of streams that saturates it. OMP_NUM_THREADS=1 in the environment, as
-`callmood listen` sets it for itself, keeps numpy to one thread.
+second of one core, which is the number of streams that saturates it. What `callmood listen` sets for itself
+(OMP_NUM_THREADS=1 and TF_ENABLE_ONEDNN_OPTS=0) has to stand in the environment.
 
 A server is started (`callmood listen --socket`), and for each number of streams so many clients connect, one after
 another, and send two-channel calls of 8 kHz in pieces of a tenth of a second, as fast as people speak. Printed are, of

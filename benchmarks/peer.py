@@ -84,6 +84,8 @@ def _campplus(weights: Path) -> Any:
             super().__init__(sample_rate=RATE_HZ, num_channels=1)
             self.network = module.CAMPPlus(feat_dim=_MEL_BANDS, embedding_size=self.dimension)
             self.network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            # 3D-Speaker's own network ends in the normalisation; the package's copy cuts off what is negative as well.
+            self.network.xvector.dense.nonlinear.relu = torch.nn.Identity()
             self.specifications = Specifications(
                 problem=Problem.REPRESENTATION, resolution=Resolution.CHUNK, duration=10.0
             )

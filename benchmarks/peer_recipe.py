@@ -24,10 +24,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from callmood.threads import one_thread
+
 # Before numpy is loaded, as in workers.
-os.environ.update(
-    OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", TF_ENABLE_ONEDNN_OPTS="0", HF_HUB_OFFLINE="1"
-)
+os.environ.update(one_thread(), HF_HUB_OFFLINE="1")
 
 import numpy as np
 

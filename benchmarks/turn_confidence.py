@@ -9,8 +9,8 @@ what share was right of what it said, by call and by tenth of a second.
 Also printed: in how many of these calls, and of recordings of one of the speakers alone, the engine would find the right
 number of speakers by itself.
 
-`--development` asks calls of RAVDESS 1 to 16 instead, whom the commercial set's network never heard (`--models
-benchmarks/kept_out/commercial`), and fits the constants of the confidence to them: logistic regression on every tenth of a second,
+`--development` asks calls of RAVDESS 1 to 16 instead, whom the commercial set's network
+(`benchmarks/kept_out/commercial`) never heard, and fits the constants of the confidence to them: logistic regression on every tenth of a second,
 each call with the same weight.
 """
 

@@ -86,7 +86,7 @@ class EmotionModel:
         Each of shape (n_mfcc,). Raises ModelError where the network never heard MFCC as they are.
         """
         try:
-            # All members heard the same recordings.
+            # All members heard the same recordings, each with other stretches hidden; the first stands for all.
             several = self._config.get("members", 1) > 1
             one = self.network.get_layer(member(0)) if several else self.network
             layer = one.get_layer("absolute_norm")

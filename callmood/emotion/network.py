@@ -61,7 +61,8 @@ def build_network(config: NetworkConfig) -> Any:
     Outputs
     -------
     logits
-        Shape (batch, spans, 7), in the order of `callmood.emotions.EMOTIONS`.
+        Shape (batch, spans, 7), in the order of `callmood.emotions.EMOTIONS`; of several members, the mean of their log
+        probabilities.
 
     One of several members is the layer `member(0)`, and so on.
     """
