@@ -17,6 +17,8 @@ CONFIG = "emotion.json"
 WEIGHTS = "emotion.weights.h5"
 VOICE_CONFIG = "speaker/voice.json"
 VOICE_WEIGHTS = "speaker/voice.weights.h5"
+CAMPPLUS = "speaker/campplus.onnx"
+"""A set may leave this one out: then that of the default set serves."""
 NEEDED = (CONFIG, WEIGHTS, VOICE_CONFIG, VOICE_WEIGHTS)
 """What a folder of models holds, so that everything can run."""
 DEFAULT = "default"
@@ -115,7 +117,7 @@ def list_sets(models: str | Path | None = None) -> tuple[list[tuple[str, ModelFi
 
 
 def describe_models(models: str | Path | None = None) -> list[ModelFile]:
-    """Every file of the manifest, checked.
+    """Every file of the manifest, checked, and `CAMPPLUS` of the default set where the manifest does not name one.
 
     Raises
     ------
@@ -131,12 +133,15 @@ def describe_models(models: str | Path | None = None) -> list[ModelFile]:
     manifest = folder / MANIFEST
     try:
         files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        return [_described(folder, name, entry) for name, entry in files.items()]
+        described = [_described(folder, name, entry) for name, entry in files.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{manifest}: no readable model manifest ({error}); reinstall callmood or name another folder "
             "with --models."
         ) from error
+    if CAMPPLUS not in files and folder != models_folder():
+        described += [file for file in describe_models() if file.name == CAMPPLUS]
+    return described
 
 
 def verified(name: str, models: str | Path | None = None) -> Path:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from callmood.diarize.vad import RATE_HZ
 from callmood.diarize.voice import VoiceConfig, build_voice_network, relative_to_call
 from callmood.emotion.network import STRIDE
 from callmood.errors import CallmoodError
-from callmood.features import FrontEnd, mfcc
+from callmood.features import FrontEnd
 from callmood.model_files import VOICE_CONFIG, VOICE_WEIGHTS
 from callmood.types import Floats
 from training import augment
@@ -77,13 +77,27 @@ class Recipe:
     weight_decay: float = 2e-2
     seed: int = 1
 
+    @property
+    def heard(self) -> Heard:
+        return Heard(features=self.front_end.mfcc, speeds=self.speeds, least_snr_db=self.least_snr_db)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What is made of each clip."""
+
+    features: Callable[[Floats], Floats]
+    """From samples at 8 kHz, shape (n,), to (frames, features)."""
+    speeds: tuple[float, ...]
+    least_snr_db: float
+
 
 @dataclass(frozen=True, kw_only=True)
 class Takes:
-    """MFCC of clips over random lines."""
+    """Features of clips over random lines."""
 
     frames: tuple[NDArray[np.float16], ...]
-    """Of each take, shape (frames, n_mfcc)."""
+    """Of each take, shape (frames, features): those of a clip one after another, one for each speed."""
     voice: NDArray[np.int64]
     """Shape (takes,): which voice each is of."""
     voices: int
@@ -117,30 +131,32 @@ def training_clips(clips: Sequence[Clip], *, keep_out: frozenset[str]) -> list[C
     return [clip for clip in heard if clip.corpus != "tess"] + tess[::TESS_CLIPS]
 
 
-def read_takes(clips: Sequence[Clip], recipe: Recipe, *, noise: Path, cache: Path, jobs: int) -> Takes:
+def read_takes(clips: Sequence[Clip], heard: Heard, *, noise: Path, cache: Path, jobs: int) -> Takes:
     """Every take of the clips; computed where `cache` does not hold those of their corpus yet."""
     clips = sorted(clips, key=lambda clip: (clip.corpus, clip.file))
     frames = [
         take
         for corpus in sorted({clip.corpus for clip in clips})
         for take in _of_corpus(
-            [clip for clip in clips if clip.corpus == corpus], recipe, noise=noise, cache=cache, jobs=jobs
+            [clip for clip in clips if clip.corpus == corpus], heard, noise=noise, cache=cache, jobs=jobs
         )
     ]
-    names = [f"{clip.speaker} {speed}" for clip in clips for speed in recipe.speeds]
+    names = [f"{clip.speaker} {speed}" for clip in clips for speed in heard.speeds]
     known, voice = np.unique(names, return_inverse=True)
     return Takes(frames=tuple(frames), voice=voice, voices=len(known))
 
 
 def _of_corpus(
-    clips: Sequence[Clip], recipe: Recipe, *, noise: Path, cache: Path, jobs: int
+    clips: Sequence[Clip], heard: Heard, *, noise: Path, cache: Path, jobs: int
 ) -> list[NDArray[np.float16]]:
     import joblib
 
-    sources = [Path(str(module.__file__)).read_bytes() for module in (augment, mfcc)]
+    modules = (augment.__name__, heard.features.__module__)
+    sources = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
     decisive = [
         [(clip.file, clip.path.stat().st_size) for clip in clips],
-        [asdict(recipe.front_end), recipe.speeds, recipe.least_snr_db],
+        [heard.features.__qualname__, str(getattr(heard.features, "__self__", ""))],
+        [heard.speeds, heard.least_snr_db],
         [hashlib.sha256(source).hexdigest() for source in sources],
     ]
     key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
@@ -148,7 +164,7 @@ def _of_corpus(
     if not stored.exists():
         acoustics = training_acoustics(noise, rate_hz=RATE_HZ)
         parts = joblib.Parallel(n_jobs=jobs, verbose=1)(
-            joblib.delayed(_takes_of)(clips[start : start + 100], acoustics, recipe)
+            joblib.delayed(_takes_of)(clips[start : start + 100], acoustics, heard)
             for start in range(0, len(clips), 100)
         )
         frames = [take for part in parts for of_clip in part for take in of_clip]
@@ -158,19 +174,19 @@ def _of_corpus(
         return np.split(arrays["frames"], np.cumsum(arrays["lengths"])[:-1])
 
 
-def _takes_of(clips: Sequence[Clip], acoustics: Acoustics, recipe: Recipe) -> list[list[NDArray[np.float16]]]:
+def _takes_of(clips: Sequence[Clip], acoustics: Acoustics, heard: Heard) -> list[list[NDArray[np.float16]]]:
     return [
-        [_take(speech, clip, take, acoustics, recipe) for take in range(len(recipe.speeds))]
+        [_take(speech, clip, take, acoustics, heard) for take in range(len(heard.speeds))]
         for clip, speech in ((clip, speech_of(clip)) for clip in clips)
     ]
 
 
-def _take(speech: Floats, clip: Clip, take: int, acoustics: Acoustics, recipe: Recipe) -> NDArray[np.float16]:
+def _take(speech: Floats, clip: Clip, take: int, acoustics: Acoustics, heard: Heard) -> NDArray[np.float16]:
     digest = hashlib.sha256(f"{clip.file}/{take}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
     drawn = draw_line(acoustics, rng, rate_hz=RATE_HZ)
-    line = replace(drawn, speed=recipe.speeds[take], snr_db=max(drawn.snr_db, recipe.least_snr_db))
-    return recipe.front_end.mfcc(pass_through(speech, line, rng, rate_hz=RATE_HZ)).astype(np.float16)
+    line = replace(drawn, speed=heard.speeds[take], snr_db=max(drawn.snr_db, heard.least_snr_db))
+    return heard.features(pass_through(speech, line, rng, rate_hz=RATE_HZ)).astype(np.float16)
 
 
 def draw_batch(takes: Takes, recipe: Recipe, step: int) -> tuple[Floats, NDArray[np.int64]]:
@@ -189,7 +205,7 @@ def draw_batch(takes: Takes, recipe: Recipe, step: int) -> tuple[Floats, NDArray
         for voice in rng.choice(takes.voices, 2, replace=False):
             offset = recipe.equalizer * EQUALIZER_STD * rng.normal(size=len(EQUALIZER_STD))
             for take in rng.choice(order[first[voice] : first[voice + 1]], recipe.utterances):
-                frames = _segment(takes.frames[take], width, rng)
+                frames = segment(takes.frames[take], width, rng)
                 frames[:, : len(offset)] += offset
                 call.append(frames)
                 voices.append(voice)
@@ -197,7 +213,7 @@ def draw_batch(takes: Takes, recipe: Recipe, step: int) -> tuple[Floats, NDArray
     return np.stack(segments), np.array(voices)
 
 
-def _segment(frames: NDArray[np.float16], width: int, rng: np.random.Generator) -> Floats:
+def segment(frames: NDArray[np.float16], width: int, rng: np.random.Generator) -> Floats:
     """A random stretch of `width` frames; of shorter speech, all of it over and over."""
     start = int(rng.integers(max(len(frames) - width, 0) + 1))
     part = frames[start : start + width].astype(np.float32)
@@ -284,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             [clip for clip in named if clip.corpus in (options.corpus or CORPORA)],
             keep_out=KEEP_OUT[options.keep_out],
         )
-        takes = read_takes(clips, recipe, noise=options.noise, cache=options.cache, jobs=options.jobs)
+        takes = read_takes(clips, recipe.heard, noise=options.noise, cache=options.cache, jobs=options.jobs)
     except CallmoodError as error:
         parser.error(str(error))
     log.info("%d takes of %d voices", len(takes.frames), takes.voices)

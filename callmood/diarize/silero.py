@@ -7,7 +7,6 @@ all steps at once, then the LSTM goes through them in one operation. The probabi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from callmood.diarize.onnx_session import onnx_session
 from callmood.types import Floats
 
 RATE_HZ = 8000
@@ -83,13 +83,7 @@ def _network() -> Any:
 
     The package's own library cannot be loaded beside TensorFlow (it aborts the process).
     """
-    # It reads this on import, and would send what it does to its makers.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(_rearranged(), options, providers=["CPUExecutionProvider"])
+    return onnx_session(_rearranged())
 
 
 def _weights() -> dict[str, NDArray[np.float32]]:

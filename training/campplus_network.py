@@ -1,0 +1,197 @@
+"""CAM++ in PyTorch: the network of 3D-Speaker, whose weights it loads, and as it runs over a stretch of speech.
+
+Wang, Zheng, Chen, Cheng and Chen, "CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware
+Masking", Interspeech 2023. The parameters have the names of 3D-Speaker's, so that its checkpoints fit.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from callmood.diarize.campplus import BANDS, DIMENSIONS
+
+_CONTEXT_BLOCK, _CONTEXT_BLOCKS = 15, 5
+"""The masks follow from means over five blocks of 15 steps of 20 ms, a block at a time."""
+_WINDOW, _HOP = 75, 5
+"""The embeddings are of 1.5 s each 0.1 s."""
+_WHOLE_SEGMENT = 100
+"""The paper's masks follow from means over the whole recording and over segments of so many steps."""
+_GROWTH, _BOTTLENECK, _CHANNELS = 32, 128, 32
+_BLOCKS = ((12, 1), (24, 2), (16, 2))
+"""Layers and dilation of each."""
+
+
+class CamPlusNetwork(nn.Module):  # type: ignore[misc]
+    """Mel bands to embeddings: of each whole input, or (`over_time`) of windows of it."""
+
+    def __init__(self, *, over_time: bool) -> None:
+        super().__init__()
+        self.over_time = over_time
+        self.head = _Head()
+        layers: OrderedDict[str, nn.Module] = OrderedDict(tdnn=_Tdnn(_CHANNELS * BANDS // 8, 128))
+        channels = 128
+        for number, (depth, dilation) in enumerate(_BLOCKS, start=1):
+            layers[f"block{number}"] = _Block(depth, channels, dilation, over_time=over_time)
+            channels += depth * _GROWTH
+            layers[f"transit{number}"] = _Transit(channels)
+            channels //= 2
+        layers["out_nonlinear"] = _normalized(channels)
+        layers["dense"] = _Last(2 * channels)
+        self.xvector = nn.Sequential(layers)
+
+    def forward(self, bands: Any) -> Any:
+        """(batch, frames, `BANDS`), less their mean over the call, to (batch, `DIMENSIONS`); with `over_time` to (batch,
+        frames / 10, `DIMENSIONS`), and frames a multiple of 30."""
+        steps = self.steps(bands)
+        if not self.over_time:
+            return self.embedding(steps.mean(-1), steps.std(-1))
+        mean, square = (
+            functional.avg_pool1d(each, _WINDOW, _HOP, (_WINDOW - _HOP) // 2, count_include_pad=False)
+            for each in (steps, steps * steps)
+        )
+        return self.embedding(mean, torch.sqrt(torch.clamp(square - mean * mean, min=1e-6))).transpose(1, 2)
+
+    def steps(self, bands: Any) -> Any:
+        """What is pooled: (batch, channels, frames / 2)."""
+        x = self.head(bands.transpose(1, 2))
+        for layer in self.xvector[:-1]:
+            x = layer(x)
+        return x
+
+    def embedding(self, mean: Any, deviation: Any) -> Any:
+        """From mean and standard deviation of `steps` over a window, (batch, channels) each, or over several."""
+        pooled = torch.cat([mean, deviation], 1)
+        return self.xvector.dense(pooled)
+
+
+def _normalized(channels: int) -> Any:
+    return nn.Sequential(OrderedDict(batchnorm=nn.BatchNorm1d(channels), relu=nn.ReLU()))
+
+
+class _Residual(nn.Module):  # type: ignore[misc]
+    def __init__(self, *, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(_CHANNELS, _CHANNELS, 3, stride=(stride, 1), padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(_CHANNELS)
+        self.conv2 = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(_CHANNELS)
+        self.shortcut = nn.Sequential()
+        if stride > 1:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(_CHANNELS, _CHANNELS, 1, stride=(stride, 1), bias=False), nn.BatchNorm2d(_CHANNELS)
+            )
+
+    def forward(self, x: Any) -> Any:
+        y = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class _Head(nn.Module):  # type: ignore[misc]
+    """Two-dimensional convolutions: (batch, bands, frames) to (batch, channels * bands / 8, frames)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, _CHANNELS, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(_CHANNELS)
+        self.layer1 = nn.Sequential(_Residual(stride=2), _Residual(stride=1))
+        self.layer2 = nn.Sequential(_Residual(stride=2), _Residual(stride=1))
+        self.conv2 = nn.Conv2d(_CHANNELS, _CHANNELS, 3, stride=(2, 1), padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(_CHANNELS)
+
+    def forward(self, x: Any) -> Any:
+        x = functional.relu(self.bn1(self.conv1(x[:, None])))
+        x = self.layer2(self.layer1(x))
+        return functional.relu(self.bn2(self.conv2(x))).flatten(1, 2)
+
+
+class _Tdnn(nn.Module):  # type: ignore[misc]
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv1d(channels, out, 5, stride=2, padding=2, bias=False)
+        self.nonlinear = _normalized(out)
+
+    def forward(self, x: Any) -> Any:
+        return self.nonlinear(self.linear(x))
+
+
+class _Masked(nn.Module):  # type: ignore[misc]
+    """Context-aware masking."""
+
+    def __init__(self, dilation: int, *, over_time: bool) -> None:
+        super().__init__()
+        self.over_time = over_time
+        self.linear_local = nn.Conv1d(
+            _BOTTLENECK, _GROWTH, 3, padding=dilation, dilation=dilation, bias=False
+        )
+        self.linear1 = nn.Conv1d(_BOTTLENECK, _BOTTLENECK // 2, 1)
+        self.linear2 = nn.Conv1d(_BOTTLENECK // 2, _GROWTH, 1)
+
+    def forward(self, x: Any) -> Any:
+        if self.over_time:
+            blocks = functional.avg_pool1d(x, _CONTEXT_BLOCK, _CONTEXT_BLOCK, ceil_mode=True)
+            around = functional.avg_pool1d(
+                blocks, _CONTEXT_BLOCKS, 1, _CONTEXT_BLOCKS // 2, count_include_pad=False
+            )
+            # The means over the recording and over a segment of it, which are the same here.
+            mask = self._mask(2 * around).repeat_interleave(_CONTEXT_BLOCK, -1)[..., : x.shape[-1]]
+        else:
+            segments = functional.avg_pool1d(x, _WHOLE_SEGMENT, _WHOLE_SEGMENT, ceil_mode=True)
+            around = segments.repeat_interleave(_WHOLE_SEGMENT, -1)[..., : x.shape[-1]]
+            mask = self._mask(x.mean(-1, keepdim=True) + around)
+        return self.linear_local(x) * mask
+
+    def _mask(self, context: Any) -> Any:
+        return torch.sigmoid(self.linear2(functional.relu(self.linear1(context))))
+
+
+class _Layer(nn.Module):  # type: ignore[misc]
+    def __init__(self, channels: int, dilation: int, *, over_time: bool) -> None:
+        super().__init__()
+        self.nonlinear1 = _normalized(channels)
+        self.linear1 = nn.Conv1d(channels, _BOTTLENECK, 1, bias=False)
+        self.nonlinear2 = _normalized(_BOTTLENECK)
+        self.cam_layer = _Masked(dilation, over_time=over_time)
+
+    def forward(self, x: Any) -> Any:
+        return self.cam_layer(self.nonlinear2(self.linear1(self.nonlinear1(x))))
+
+
+class _Block(nn.Module):  # type: ignore[misc]
+    """Layers of which each hears all before it."""
+
+    def __init__(self, depth: int, channels: int, dilation: int, *, over_time: bool) -> None:
+        super().__init__()
+        for number in range(depth):
+            layer = _Layer(channels + number * _GROWTH, dilation, over_time=over_time)
+            self.add_module(f"tdnnd{number + 1}", layer)
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.children():
+            x = torch.cat([x, layer(x)], 1)
+        return x
+
+
+class _Transit(nn.Module):  # type: ignore[misc]
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.nonlinear = _normalized(channels)
+        self.linear = nn.Conv1d(channels, channels // 2, 1, bias=False)
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(self.nonlinear(x))
+
+
+class _Last(nn.Module):  # type: ignore[misc]
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv1d(channels, DIMENSIONS, 1, bias=False)
+        self.nonlinear = nn.Sequential(OrderedDict(batchnorm=nn.BatchNorm1d(DIMENSIONS, affine=False)))
+
+    def forward(self, x: Any) -> Any:
+        y = self.nonlinear(self.linear(x if x.dim() == 3 else x[..., None]))
+        return y if x.dim() == 3 else y[..., 0]
