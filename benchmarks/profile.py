@@ -56,6 +56,7 @@ class Stages:
 def _follow_all(stages: Stages) -> None:
     from callmood import pipeline
     from callmood.diarize import builtin, channels, vad
+    from callmood.diarize.campplus import CamPlus
     from callmood.diarize.voice import VoiceModel
     from callmood.emotion.model import EmotionModel
     from callmood.features import FrontEnd
@@ -65,6 +66,7 @@ def _follow_all(stages: Stages) -> None:
     stages.follow(vad, "listen", "voice activity")
     stages.follow(channels, "is_echo", "echo")
     stages.follow(VoiceModel, "embed", "voice network (embedding)")
+    stages.follow(CamPlus, "embed", "CAM++")
     stages.follow(builtin, "speakers_of", "clustering")
     stages.follow(FrontEnd, "frames", "MFCC")
     stages.follow(EmotionModel, "probabilities", "emotion network (CNN)")

@@ -28,10 +28,10 @@ from benchmarks.calls import KEPT_OUT
 from benchmarks.diarization import _scripted, scripted_calls, voices
 from benchmarks.scripted import render, scripts, true_turns
 from callmood.diarize import builtin
-from callmood.diarize.builtin import HOP_S, Floats64, Parted
+from callmood.diarize.builtin import Floats64, Parted
+from callmood.diarize.ears import HOP_S, Ears, Ints, steps_of, stretches_of
 from callmood.diarize.turns import Regions
 from callmood.diarize.vad import RATE_HZ, speech_in_calls
-from callmood.diarize.voice import VoiceModel
 from callmood.model_files import COMMERCIAL
 from callmood.types import Floats, Turn
 from training.acoustics import read_noises, read_rooms
@@ -77,14 +77,14 @@ def main() -> None:
     )
     options = parser.parse_args()
     speakers = UNHEARD_BY_COMMERCIAL if options.development else HELD_OUT
-    model = VoiceModel(options.models or (KEPT_OUT / COMMERCIAL if options.development else KEPT_OUT))
+    ears = Ears(options.models or (KEPT_OUT / COMMERCIAL if options.development else KEPT_OUT))
     judged = [
         one
         for samples, reference in recordings(options.shared, speakers)
-        if (one := judge(samples, reference, model)) is not None
+        if (one := judge(samples, reference, ears)) is not None
     ]
     of_one = [
-        builtin.speakers_of(_embedded(samples, model)[1], None) for samples in alone(options.shared, speakers)
+        builtin.speakers_of(_embedded(samples, ears)[1], None) for samples in alone(options.shared, speakers)
     ]
     right = sum(one.path.max() == 0 for one in of_one)
     two = sum(
@@ -139,9 +139,9 @@ def recordings(shared: Path, speakers: frozenset[str]) -> Iterator[tuple[Floats,
         yield samples.mean(axis=0), true_turns(script, channels=1)
 
 
-def judge(samples: Floats, reference: Sequence[Turn], model: VoiceModel) -> Judged | None:
+def judge(samples: Floats, reference: Sequence[Turn], ears: Ears) -> Judged | None:
     """None where the engine finds no two speakers."""
-    stretches, embedded = _embedded(samples, model)
+    stretches, embedded = _embedded(samples, ears)
     parted = builtin.speakers_of(embedded, 2)
     if parted.path.max() == 0:
         return None
@@ -151,10 +151,10 @@ def judge(samples: Floats, reference: Sequence[Turn], model: VoiceModel) -> Judg
     return Judged(parted=parted, scored=scored, right=same if same.mean() >= 0.5 else ~same)
 
 
-def _embedded(samples: Floats, model: VoiceModel) -> tuple[Regions, Floats]:
+def _embedded(samples: Floats, ears: Ears) -> tuple[Regions, Floats]:
     (regions,) = speech_in_calls([samples])
-    stretches = builtin._stretches(regions)
-    return stretches, builtin._embed(samples, stretches, model)
+    stretches = stretches_of(regions)
+    return stretches, ears.embed(samples, stretches)
 
 
 def alone(shared: Path, speakers: frozenset[str]) -> Iterator[Floats]:
@@ -164,11 +164,11 @@ def alone(shared: Path, speakers: frozenset[str]) -> Iterator[Floats]:
         yield _scripted(rows[speaker], rows[speaker], seed=seed)[0][0]
 
 
-def _truth(stretches: Regions, reference: Sequence[Turn]) -> builtin.Ints:
+def _truth(stretches: Regions, reference: Sequence[Turn]) -> Ints:
     """Number of the one speaker of each step, -1 where there is none or more than one."""
     at_s = np.concatenate(
         [
-            start_s + (np.arange(builtin._steps(np.array([start_s, end_s]))) + 0.5) * HOP_S
+            start_s + (np.arange(steps_of(np.array([start_s, end_s]))) + 0.5) * HOP_S
             for start_s, end_s in stretches
         ]
     )

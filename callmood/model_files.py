@@ -19,7 +19,7 @@ VOICE_CONFIG = "speaker/voice.json"
 VOICE_WEIGHTS = "speaker/voice.weights.h5"
 CAMPPLUS = "speaker/campplus.onnx"
 """A set may leave this one out: then that of the default set serves."""
-NEEDED = (CONFIG, WEIGHTS, VOICE_CONFIG, VOICE_WEIGHTS)
+NEEDED = (CONFIG, WEIGHTS, VOICE_CONFIG, VOICE_WEIGHTS, CAMPPLUS)
 """What a folder of models holds, so that everything can run."""
 DEFAULT = "default"
 """How the set that callmood uses where none is named is called in lists."""

@@ -11,7 +11,7 @@ import pytest
 from audio import is_mapped, tone, voice, write_wav
 
 from callmood.decode import canonical, decode_file
-from callmood.diarize import builtin
+from callmood.diarize import ears
 from callmood.diarize.turns import mixed
 from callmood.emotion import score
 from callmood.emotions import EMOTIONS
@@ -29,8 +29,8 @@ def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canonical, "MEMORY_S", 5)
     monkeypatch.setattr(mfcc, "_BLOCK_FRAMES", 100)
     monkeypatch.setattr(score, "_HELD_FRAMES", 500)
-    monkeypatch.setattr(builtin, "_HELD_FRAMES", 500)
-    monkeypatch.setattr(builtin, "_MAX_STRETCH_S", 2.0)
+    monkeypatch.setattr(ears, "_HELD_FRAMES", 500)
+    monkeypatch.setattr(ears, "MAX_STRETCH_S", 2.0)
 
 
 def analysis_of(audio: Audio) -> Analysis:
@@ -43,7 +43,7 @@ def test_a_call_in_pieces_has_the_results_of_the_call_in_memory(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, name: str, channels: int
 ) -> None:
     # Part of the recipe, not of the memory: the same in both.
-    monkeypatch.setattr(builtin, "_MAX_STRETCH_S", 2.0)
+    monkeypatch.setattr(ears, "MAX_STRETCH_S", 2.0)
     whole = analysis_of(decode_file(CALLS / name, rate_hz=8000))
     request.getfixturevalue("short_blocks")
     audio = decode_file(CALLS / name, rate_hz=8000)

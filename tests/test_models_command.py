@@ -14,7 +14,15 @@ import pytest
 import callmood.model_files
 from callmood.cli.app import main
 from callmood.errors import ModelError
-from callmood.model_files import CONFIG, NEEDED, VOICE_WEIGHTS, describe_set, models_folder, verified
+from callmood.model_files import (
+    CAMPPLUS,
+    CONFIG,
+    NEEDED,
+    VOICE_WEIGHTS,
+    describe_set,
+    models_folder,
+    verified,
+)
 from callmood.report.doctor import examine
 from callmood.settings import Settings
 from training.export import record
@@ -108,9 +116,9 @@ def test_the_list_in_a_terminal_and_as_csv(shipped: Path, run: Run) -> None:
     lines = run()[1].splitlines()
     assert lines[0].split() == ["set", "file", "bytes", "SHA-256", "licence"]
     assert lines[1].split() == ["default", "emotion.json", "29", "matches", "research", "only"]
-    assert len(lines) == 9
+    assert len(lines) == 11
     assert [row["licence"] for row in csv.DictReader(io.StringIO(run("--csv")[1]))] == (
-        ["research only"] * 4 + ["any use"] * 4
+        ["research only"] * 5 + ["any use"] * 5
     )
 
 
@@ -136,7 +144,7 @@ def test_a_changed_or_missing_file_is_one_sentence_each_and_exit_1(shipped: Path
     assert code == 1
     assert states["default", CONFIG] == ("changed", "5")
     assert states["commercial", VOICE_WEIGHTS] == ("missing", "")
-    assert sum(state == "ok" for state, _ in states.values()) == 6
+    assert sum(state == "ok" for state, _ in states.values()) == 8
     changed, missing = err.splitlines()
     assert changed.startswith(f"callmood: {shipped / CONFIG}: not the file that was recorded")
     assert missing.startswith(f"callmood: {shipped / 'commercial' / VOICE_WEIGHTS}: missing; reinstall")
@@ -150,7 +158,7 @@ def test_a_needed_file_that_the_manifest_leaves_out_is_told(shipped: Path, run: 
     code, out, err = run("--json", "--models", own)
     assert code == 1
     assert {file["file"]: file["state"] for file in json.loads(out)} == {
-        name: "ok" if name == CONFIG else "not recorded" for name in NEEDED
+        name: "ok" if name in (CONFIG, CAMPPLUS) else "not recorded" for name in NEEDED
     }
     assert err.count("manifest.json does not record it") == 3
 

@@ -69,6 +69,8 @@ class Recipe:
     apart: float = 0.3
     learning_rate: float = 1e-4
     weight_decay: float = 1e-4
+    kept: float = 0.25
+    """Share that the weights before have in those that ship (Wortsman et al. 2022)."""
     seed: int = 1
 
     @property
@@ -265,22 +267,55 @@ def fit(taught: Taught, start: Path, recipe: Recipe) -> Any:
     return network.eval()
 
 
+def mixed(network: Any, start: Any, *, kept: float) -> Any:
+    """The network, each of its weights mixed with that of the network that it started from."""
+    before = start.state_dict()
+    network.load_state_dict(
+        {
+            name: (1.0 - kept) * values + kept * before[name] if values.is_floating_point() else values
+            for name, values in network.state_dict().items()
+        }
+    )
+    return network
+
+
 def write(network: Any, target: Path) -> None:
-    """The network as ONNX, its weights as 16-bit numbers: `bands`, shape (1, frames, `BANDS`), frames a multiple of
-    `BLOCK_FRAMES`, to `embeddings`, shape (1, frames / 10, `DIMENSIONS`)."""
+    """The network as ONNX, its weights as 16-bit numbers.
+
+    `bands`, shape (1, frames, `BANDS`), frames a multiple of `BLOCK_FRAMES`, become `embeddings`, shape (1, frames / 10,
+    `DIMENSIONS`).
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = exported(network)
+    casts = []
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size > 1000:
+            half = f"{weight.name}.half"
+            casts.append(helper.make_node("Cast", [half], [weight.name], to=TensorProto.FLOAT))
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), half))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(casts + nodes)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(model.SerializeToString())
+
+
+def exported(network: Any) -> Any:
+    """A network of `CamPlusNetwork` as ONNX, its normalisations folded into its convolutions."""
     import io
     import warnings
 
     import onnx
     import torch
-    from onnx import TensorProto, helper, numpy_helper
 
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that takes its place needs packages that nothing else here does.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            network,
+            network.eval(),
             (torch.zeros(1, 10 * BLOCK_FRAMES, BANDS),),
             buffer,
             input_names=["bands"],
@@ -289,19 +324,7 @@ def write(network: Any, target: Path) -> None:
             opset_version=17,
             dynamo=False,
         )
-    model = onnx.load_from_string(buffer.getvalue())
-    casts = []
-    for weight in model.graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if values.dtype == np.float32 and values.size > 1000:
-            name = f"{weight.name}.half"
-            casts.append(helper.make_node("Cast", [name], [weight.name], to=TensorProto.FLOAT))
-            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(casts + nodes)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(model.SerializeToString())
+    return onnx.load_from_string(buffer.getvalue())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -336,7 +359,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         network = fit(taught(clips, takes, said, recipe), options.start, recipe)
     except CallmoodError as error:
         parser.error(str(error))
-    write(network, options.models / CAMPPLUS)
+    before = load(options.start, over_time=True)
+    write(mixed(network, before, kept=recipe.kept), options.models / CAMPPLUS)
     use = f"{licence({'crema-d'})}, from CAM++ of 3D-Speaker (Apache-2.0)"
     record(options.models, {CAMPPLUS: use})
 

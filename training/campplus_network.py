@@ -17,8 +17,8 @@ from callmood.diarize.campplus import BANDS, DIMENSIONS
 
 _CONTEXT_BLOCK, _CONTEXT_BLOCKS = 15, 5
 """The masks follow from means over five blocks of 15 steps of 20 ms, a block at a time."""
-_WINDOW, _HOP = 75, 5
-"""The embeddings are of 1.5 s each 0.1 s."""
+_WINDOW, _HOP = 55, 5
+"""The embeddings are of 1.1 s each 0.1 s."""
 _WHOLE_SEGMENT = 100
 """The paper's masks follow from means over the whole recording and over segments of so many steps."""
 _GROWTH, _BOTTLENECK, _CHANNELS = 32, 128, 32

@@ -1,7 +1,7 @@
 """The embedded diarizer for mono calls: no account, no download, no PyTorch.
 
-Voice activity, then the voice network's embedding of 1.5 s around every tenth of a second of speech
-(`callmood.diarize.voice`), spherical k-means into speakers, and a hidden Markov model that draws the boundaries
+Voice activity, then the embedding of 1.5 s around every tenth of a second of speech by two networks
+(`callmood.diarize.ears`), spherical k-means into speakers, and a hidden Markov model that draws the boundaries
 and settles what each speaker sounds like in this very call.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from callmood.diarize.ears import HOP_S, Ears, Ints, steps_of, stretches_of
 from callmood.diarize.turns import (
     MAX_PAUSE_S,
     MIN_TURN_S,
@@ -23,16 +24,9 @@ from callmood.diarize.turns import (
     require_telephone_rate,
 )
 from callmood.diarize.vad import RATE_HZ, speech_in_calls
-from callmood.diarize.voice import VoiceModel, lengths, levelled, unit
-from callmood.features import Spread
+from callmood.diarize.voice import unit
 from callmood.types import Audio, Floats, Turn
 
-HOP_S = 0.1
-"""A decision each,"""
-WINDOW_S = 1.5
-"""from this much speech around it."""
-_MAX_STRETCH_S = 20.0
-"""Longer speech goes through the network in parts."""
 _NEARNESS = 1.0
 """Log-likelihood of a speaker, in nats, per unit of cosine similarity of a window;"""
 _SWITCH_COST = 0.5
@@ -59,17 +53,13 @@ _LEAST_OF_PART = 0.1
 _STARTS_OF_PARTS = 5
 """what each is clustered from."""
 
-_HELD_FRAMES = 288_000
-"""MFCC frames that are held at a time (an hour of speech, 46 MB)."""
-
-Ints = NDArray[np.int64]
 Floats64 = NDArray[np.float64]
 
 
 class BuiltinDiarizer:
     """Speakers of a one-channel call by their voices."""
 
-    name = "builtin 4"
+    name = "builtin 5"
     by_channel = False
 
     def __init__(
@@ -81,7 +71,7 @@ class BuiltinDiarizer:
         Raises ModelError where the model is missing, damaged or not the recorded one.
         """
         self._speakers = speakers
-        self._voices = VoiceModel(models, device=device)
+        self._ears = Ears(models, device=device)
 
     def __call__(self, audio: Audio) -> tuple[Turn, ...]:
         """Turns ordered by start; all by one speaker where there is too little speech to tell."""
@@ -90,72 +80,10 @@ class BuiltinDiarizer:
         (regions,) = speech_in_calls([samples])
         if not len(regions):
             return ()
-        stretches = _stretches(regions)
-        parted = speakers_of(_embed(samples, stretches, self._voices), self._speakers)
-        cuts = np.cumsum([_steps(stretch) for stretch in stretches])[:-1]
+        stretches = stretches_of(regions)
+        parted = speakers_of(self._ears.embed(samples, stretches), self._speakers)
+        cuts = np.cumsum([steps_of(stretch) for stretch in stretches])[:-1]
         return _turns(stretches, np.split(parted.path, cuts), np.split(parted.confidence, cuts))
-
-
-def _stretches(regions: Regions) -> Regions:
-    """The regions, those longer than `_MAX_STRETCH_S` cut into equal parts."""
-    cut = [
-        np.linspace(start_s, end_s, int(np.ceil((end_s - start_s) / _MAX_STRETCH_S)) + 1)
-        for start_s, end_s in regions
-    ]
-    return np.concatenate([np.column_stack((edges[:-1], edges[1:])) for edges in cut])
-
-
-def _steps(stretch: Floats64) -> int:
-    """Decisions of a stretch, from its start and end in seconds."""
-    return max(1, int(np.ceil((stretch[1] - stretch[0]) / HOP_S)))
-
-
-def _embed(samples: Floats, stretches: Regions, voices: VoiceModel) -> Floats:
-    """An embedding per `HOP_S` of each stretch, one after another, shape (steps, dimensions).
-
-    The MFCC of a long call are computed twice, first for what they have in common, so that they need not lie in
-    memory at once.
-    """
-    front_end = voices.front_end
-    rate = front_end.frames_per_s
-
-    def mfcc_of(stretch: Floats64) -> Floats:
-        start, end = (int(edge_s * RATE_HZ) for edge_s in stretch)
-        return levelled(front_end.mfcc(np.asarray(samples[start:end], dtype=np.float32)))
-
-    kept: dict[int, Floats] = {}
-    held, spread = 0, Spread()
-    for number, stretch in enumerate(stretches):
-        mfcc = mfcc_of(stretch)
-        spread.add(mfcc)
-        held += len(mfcc)
-        if held <= _HELD_FRAMES:
-            kept[number] = mfcc
-    mean = spread.mean.astype(np.float32)
-    steps = [_steps(stretch) for stretch in stretches]
-    found = np.empty((sum(steps), voices.dimensions), dtype=np.float32)
-    filled = 0
-    per_group = max(1, int(_HELD_FRAMES / (_MAX_STRETCH_S * rate)))
-    for first in range(0, len(stretches), per_group):
-        group = range(first, min(first + per_group, len(stretches)))
-        frames = [
-            (kept.pop(number) if number in kept else mfcc_of(stretches[number])) - mean for number in group
-        ]
-        spans = [
-            windows_around(steps[number], len(mfcc), hop=HOP_S * rate, width=int(WINDOW_S * rate))
-            for number, mfcc in zip(group, frames, strict=True)
-        ]
-        for rows in voices.embed(frames, spans):
-            found[filled : filled + len(rows)] = rows
-            filled += len(rows)
-    return found
-
-
-def windows_around(steps: int, n_frames: int, *, hop: float, width: int) -> Ints:
-    """A window of `width` frames around the middle of each step, inside [0, n_frames): shape (steps, 2)."""
-    middle = ((np.arange(steps) + 0.5) * hop).astype(np.int64)
-    first = np.clip(middle - width // 2, 0, max(n_frames - width, 0))
-    return np.column_stack((first, np.minimum(first + width, n_frames)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,13 +105,8 @@ class Parted:
         return np.asarray(1 / (1 + np.exp(-sure)), dtype=np.float32)
 
 
-def speakers_of(embedded: Floats, speakers: int | None) -> Parted:
-    """Windows by speaker, at most `speakers` of them (None: one or two). `embedded` are unit vectors, shape (n, d)."""
-    # What all windows of the call share tells no voices apart.
-    windows = embedded - embedded.mean(axis=0)
-    # In place, and without the embeddings: a long call has 200 MB of each.
-    windows /= lengths(windows)
-    del embedded
+def speakers_of(windows: Floats, speakers: int | None) -> Parted:
+    """Windows by speaker, at most `speakers` of them (None: one or two). `windows` are of `Ears.embed`, shape (n, d)."""
     stride = -(-len(windows) // _MAX_CLUSTERED)
     some = windows[::stride]
     centers = cluster(some, 2 if speakers is None else speakers)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from callmood.diarize.builtin import windows_around
+from callmood.diarize.ears import windows_around
 from callmood.diarize.turns import mixed
 from callmood.diarize.voice import VoiceModel, relative_to_call, unit
 from callmood.types import Audio, Floats, Turn

@@ -1,0 +1,217 @@
+"""CAM++ for the telephone: what it hears, how it is trained on, and that it is one network in PyTorch and onnxruntime."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from callmood.diarize.campplus import BANDS, DIMENSIONS, CamPlus, mel_bands
+from callmood.diarize.ears import Ears
+from callmood.errors import CallmoodError, ModelError
+from callmood.model_files import CAMPPLUS, MANIFEST, describe_models, models_folder, verified
+from callmood.types import Floats
+from training.campplus import Recipe, Taught, draw_batch, fit, load, losses, mixed, taught, write
+from training.corpora import Clip
+from training.export import record
+from training.speaker import Takes
+
+TINY = replace(Recipe(), steps=6, calls=2, utterances=3, frames=30)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a network with random weights."""
+    import torch
+
+    from training.campplus_network import CamPlusNetwork
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("start") / "campplus.pt"
+    weights = CamPlusNetwork(over_time=False).state_dict()
+    # No two normalisations are alike in a real one.
+    weights |= {
+        name: values + 0.5 * torch.rand_like(values)
+        for name, values in weights.items()
+        if ("batchnorm" in name or "bn" in name) and values.is_floating_point()
+    }
+    torch.save(weights, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lessons() -> Taught:
+    """Four speakers of CREMA-D (1001 male, 1002 to 1004 female by its table, unknown here), each at two speeds."""
+    rng = np.random.default_rng(0)
+    clips = [
+        Clip(
+            file=f"{speaker}-{number}",
+            path=Path("x"),
+            corpus="crema-d",
+            speaker=f"crema-d/{speaker}",
+            emotion="sad",
+        )
+        for speaker in range(1001, 1005)
+        for number in range(3)
+    ]
+    recipe = replace(TINY, speeds=(1.0, 0.89))
+    frames = [rng.normal(0.0, 2.0, (40, 59)).astype(np.float16) for _ in range(2 * len(clips))]
+    names = [f"{clip.speaker} {speed}" for clip in clips for speed in recipe.speeds]
+    known, voice = np.unique(names, return_inverse=True)
+    said = rng.normal(size=(len(clips), 2, DIMENSIONS)).astype(np.float32)
+    return taught(clips, Takes(frames=tuple(frames), voice=voice, voices=len(known)), said, recipe)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000])
+def test_mel_bands_are_those_of_kaldi(rate_hz: int) -> None:
+    import torch
+
+    from callmood.diarize.pyannote import _import_pyannote, _version
+
+    _import_pyannote(_version())
+    from torchaudio.compliance.kaldi import fbank
+
+    samples = np.random.default_rng(0).normal(0.0, 0.1, rate_hz).astype(np.float32)
+    found = mel_bands(samples, rate_hz=rate_hz)
+    # At the telephone's rate, the bands of the wide-band network that it carries whole.
+    bands = {8000: 59, 16000: BANDS}[rate_hz]
+    high_hz = {8000: 3904.0, 16000: 8000.0}[rate_hz]
+    assert found.shape == (98, bands)
+    if rate_hz == 16000:
+        kaldi = fbank(torch.tensor(samples)[None], num_mel_bins=BANDS, sample_frequency=rate_hz, dither=0.0)
+        assert found == pytest.approx(kaldi.numpy(), abs=1e-3)
+    assert high_hz <= rate_hz / 2
+
+
+def test_speech_at_eight_and_sixteen_kilohertz_has_the_same_bands_but_for_a_constant() -> None:
+    import soxr
+
+    narrow = np.random.default_rng(1).normal(0.0, 0.1, 16000).astype(np.float32)
+    wide = soxr.resample(narrow, 8000, 16000)
+    low, high = mel_bands(narrow), mel_bands(wide, rate_hz=16000)
+    apart = low[:, 5:50] - high[: len(low), 5:50]
+    assert apart.std(axis=0).max() < 0.1
+
+
+def test_less_than_a_frame_is_one_frame() -> None:
+    assert mel_bands(np.zeros(10, dtype=np.float32)).shape == (1, 59)
+
+
+def test_a_call_is_of_two_voices_at_one_speed(lessons: Taught) -> None:
+    frames, takes = draw_batch(lessons, TINY, 5)
+    again, _ = draw_batch(lessons, TINY, 5)
+    assert frames.shape == (2 * 2 * 3, 30, BANDS)
+    assert (frames == again).all()
+    for call in lessons.takes.voice[takes].reshape(2, 2, 3):
+        assert [len(set(of_one)) for of_one in call] == [1, 1]
+        assert call[0, 0] != call[1, 0]
+        assert len(set(lessons.speed[call[:, 0]])) == 1
+    # Each call is heard relative to itself, and what the telephone does not carry is as in its mean.
+    assert frames.reshape(2, -1, BANDS).mean(axis=1) == pytest.approx(np.zeros((2, BANDS)), abs=1e-4)
+    assert not frames[..., 59:].any()
+
+
+def test_losses_are_least_where_the_student_says_what_the_teacher_says(lessons: Taught) -> None:
+    import torch
+
+    _, takes = draw_batch(lessons, TINY, 0)
+    right = torch.tensor(lessons.said[takes] + lessons.middle)
+    of_clip, of_voice, _ = losses(right, takes, lessons, TINY).tolist()
+    assert of_clip == pytest.approx(0.0, abs=1e-5)
+    wrong_clip, wrong_voice, _ = losses(-right, takes, lessons, TINY).tolist()
+    assert wrong_clip > of_clip
+    assert wrong_voice > of_voice
+
+    # Each voice's own direction, in every utterance: cosines of 1 and -1 to both voices of the call.
+    voices = lessons.takes.voice[takes]
+    *_, of_call = losses(torch.tensor(lessons.voices[voices]), takes, lessons, TINY).tolist()
+    assert of_call == pytest.approx(np.log1p(np.exp(5.0 * (0.3 - 2.0))), abs=1e-4)
+
+
+def test_training_lowers_its_losses_and_ships_the_same_network(
+    lessons: Taught, start: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    frames, takes = draw_batch(lessons, TINY, 0)
+
+    def loss(network: object) -> float:
+        with torch.no_grad():
+            steps = network.steps(torch.tensor(frames))  # type: ignore[attr-defined]
+            embedded = network.embedding(steps.mean(-1), steps.std(-1))  # type: ignore[attr-defined]
+        return float(losses(embedded, takes, lessons, TINY).sum())
+
+    before = loss(load(start, over_time=True).eval())
+    network = fit(lessons, start, replace(TINY, learning_rate=1e-3))
+    assert loss(network) < before
+
+    write(network, tmp_path / CAMPPLUS)
+    record(tmp_path, {CAMPPLUS: "a licence"})
+    samples = np.random.default_rng(2).normal(0.0, 0.1, 8000).astype(np.float32)
+    found = np.empty((10, DIMENSIONS), dtype=np.float32)
+    CamPlus(tmp_path).embed(samples, np.array([[0.0, 1.0]]), [10], found)
+    bands = mel_bands(samples)
+    padded = np.pad(bands - bands.mean(axis=0), ((0, -len(bands) % 30), (0, BANDS - 59)))
+    with torch.no_grad():
+        expected = network(torch.tensor(padded[None]))[0].numpy()
+    scale = float(np.abs(expected).max())
+    assert scale > 0.0
+    assert found == pytest.approx(expected[:10], abs=0.02 * scale)  # weights of 16 bits
+
+
+def test_what_ships_lies_between_the_network_before_and_after(start: Path) -> None:
+    import torch
+
+    from training.campplus_network import CamPlusNetwork
+
+    torch.manual_seed(1)
+    after, before = CamPlusNetwork(over_time=True), load(start, over_time=True)
+    name = "xvector.block1.tdnnd1.linear1.weight"
+    expected = 0.75 * after.state_dict()[name] + 0.25 * before.state_dict()[name]
+    found = mixed(after, before, kept=0.25).state_dict()
+    assert torch.allclose(found[name], expected)
+
+
+def test_what_is_no_checkpoint_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(b"nothing")
+    with pytest.raises(CallmoodError, match=r"x\.pt: no checkpoint of CAM\+\+.*--start"):
+        load(tmp_path / "x.pt", over_time=True)
+
+
+def test_a_set_without_the_network_takes_that_of_the_default_set(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("x")
+    record(tmp_path, {"notes": "a licence"})
+    assert verified(CAMPPLUS, tmp_path) == models_folder() / CAMPPLUS
+    assert [file.name for file in describe_models(tmp_path)] == ["notes", CAMPPLUS]
+
+
+def test_a_set_with_one_of_its_own_takes_that(tmp_path: Path) -> None:
+    (tmp_path / "speaker").mkdir()
+    (tmp_path / CAMPPLUS).write_bytes(b"mine")
+    record(tmp_path, {CAMPPLUS: "a licence"})
+    assert verified(CAMPPLUS, tmp_path) == tmp_path / CAMPPLUS
+    (tmp_path / CAMPPLUS).write_bytes(b"another")
+    with pytest.raises(ModelError, match=r"campplus\.onnx"):
+        verified(CAMPPLUS, tmp_path)
+    assert (tmp_path / MANIFEST).is_file()
+
+
+def vowels(pitch_hz: float, seconds: float) -> Floats:
+    t = np.arange(int(8000 * seconds)) / 8000
+    return (
+        np.asarray(sum(np.sin(2 * np.pi * k * pitch_hz * t) / k for k in range(1, 20)), dtype=np.float32)
+        * 0.1
+    )
+
+
+def test_ears_do_not_hear_how_loud_a_call_is() -> None:
+    noise = np.random.default_rng(3).normal(0.0, 0.003, 32_000).astype(np.float32)
+    samples = np.concatenate((vowels(110, 2.0), vowels(240, 2.0))) + noise
+    stretches = np.array([[0.0, 2.0], [2.0, 4.0]])
+    ears = Ears(device="cpu")
+    found, fainter = (ears.embed(gain * samples, stretches) for gain in (np.float32(1.0), np.float32(0.2)))
+    assert found.shape == (40, 128 + DIMENSIONS)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(40), abs=1e-4)
+    assert np.sum(found * fainter, axis=1).min() > 0.98
+    # Two voices, and what both have in common is taken out.
+    assert found[5] @ found[10] > 0.5 > found[5] @ found[30]
