@@ -41,7 +41,7 @@ _MAX_CLUSTERED = 4000
 """Windows that speakers are found from; of a longer call, evenly chosen ones."""
 _TWO_SPEAKERS = 0.85
 """Least `stability` of two speakers, where their number is to be found (see the card)."""
-_CONFIDENCE = (-2.16, 2.55, 0.95)
+_CONFIDENCE = (-3.94, 6.24, 1.28)
 """Log-odds that a decision is right: at first, for each unit of cosine similarity by which its own speaker is nearer, and
 for each nat by which clusterings of parts of the call disagree less (`benchmarks.turn_confidence` fits them)."""
 _BLOCK_S = 5.0

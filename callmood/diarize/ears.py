@@ -27,8 +27,8 @@ MAX_STRETCH_S = 20.0
 _WEIGHT = 0.6
 """Of CAM++ in the cosine of two windows (see the card)."""
 
-_HELD_FRAMES = 288_000
-"""MFCC frames that are held at a time (an hour of speech, 46 MB)."""
+_HELD_FRAMES = 16_000
+"""MFCC frames that are heard at a time (three minutes of speech)."""
 
 Ints = NDArray[np.int64]
 
@@ -87,7 +87,7 @@ def windows_around(steps: int, n_frames: int, *, hop: float, width: int) -> Ints
 def _embed(samples: Floats, stretches: Regions, steps: list[int], voices: VoiceModel, found: Floats) -> None:
     """Our network's embeddings into `found`, shape (sum of `steps`, dimensions).
 
-    The MFCC of a long call are computed twice, first for what they have in common, so that they need not lie in
+    The MFCC are computed twice, first for what they have in common, so that those of a long call need not lie in
     memory at once.
     """
     front_end = voices.front_end
@@ -97,22 +97,15 @@ def _embed(samples: Floats, stretches: Regions, steps: list[int], voices: VoiceM
         start, end = (int(edge_s * RATE_HZ) for edge_s in stretch)
         return levelled(front_end.mfcc(np.asarray(samples[start:end], dtype=np.float32)))
 
-    kept: dict[int, Floats] = {}
-    held, spread = 0, Spread()
-    for number, stretch in enumerate(stretches):
-        mfcc = mfcc_of(stretch)
-        spread.add(mfcc)
-        held += len(mfcc)
-        if held <= _HELD_FRAMES:
-            kept[number] = mfcc
+    spread = Spread()
+    for stretch in stretches:
+        spread.add(mfcc_of(stretch))
     mean = spread.mean.astype(np.float32)
     filled = 0
     per_group = max(1, int(_HELD_FRAMES / (MAX_STRETCH_S * rate)))
     for first in range(0, len(stretches), per_group):
         group = range(first, min(first + per_group, len(stretches)))
-        frames = [
-            (kept.pop(number) if number in kept else mfcc_of(stretches[number])) - mean for number in group
-        ]
+        frames = [mfcc_of(stretches[number]) - mean for number in group]
         spans = [
             windows_around(steps[number], len(mfcc), hop=HOP_S * rate, width=int(WINDOW_S * rate))
             for number, mfcc in zip(group, frames, strict=True)
