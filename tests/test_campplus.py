@@ -148,7 +148,7 @@ def test_training_lowers_its_losses_and_ships_the_same_network(
     write(network, tmp_path / CAMPPLUS)
     record(tmp_path, {CAMPPLUS: "a licence"})
     samples = np.random.default_rng(2).normal(0.0, 0.1, 8000).astype(np.float32)
-    found = np.empty((10, DIMENSIONS), dtype=np.float32)
+    found = np.empty((10, DIMENSIONS), dtype=np.float16)
     CamPlus(tmp_path).embed(samples, np.array([[0.0, 1.0]]), [10], found)
     bands = mel_bands(samples)
     padded = np.pad(bands - bands.mean(axis=0), ((0, -len(bands) % 30), (0, BANDS - 59)))

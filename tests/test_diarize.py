@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from callmood.diarize import builtin, vad
 from callmood.diarize.channels import ChannelsDiarizer
-from callmood.diarize.ears import windows_around
+from callmood.diarize.ears import Halves, windows_around
 from callmood.diarize.engine import engine_for, make_diarizer
 from callmood.diarize.rttm import read_rttm
 from callmood.diarize.turns import join_regions, mark_overlap, mean_confidence, of_one_speaker
@@ -359,10 +359,10 @@ def directions(*degrees: float) -> Floats:
     return np.column_stack((np.cos(radians), np.sin(radians))).astype(np.float32)
 
 
-def relative(*degrees: float) -> Floats:
+def relative(*degrees: float) -> Halves:
     """Directions less their mean, as `Ears` gives them."""
     rows = directions(*degrees)
-    return unit(rows - rows.mean(axis=0))
+    return unit(rows - rows.mean(axis=0)).astype(np.float16)
 
 
 def test_an_outlier_does_not_take_a_cluster_of_its_own() -> None:

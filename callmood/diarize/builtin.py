@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.diarize.ears import HOP_S, Ears, Ints, steps_of, stretches_of
+from callmood.diarize.ears import HOP_S, Ears, Halves, Ints, blocks, steps_of, stretches_of
 from callmood.diarize.turns import (
     MAX_PAUSE_S,
     MIN_TURN_S,
@@ -105,16 +105,17 @@ class Parted:
         return np.asarray(1 / (1 + np.exp(-sure)), dtype=np.float32)
 
 
-def speakers_of(windows: Floats, speakers: int | None) -> Parted:
+def speakers_of(windows: Halves, speakers: int | None) -> Parted:
     """Windows by speaker, at most `speakers` of them (None: one or two). `windows` are of `Ears.embed`, shape (n, d)."""
     stride = -(-len(windows) // _MAX_CLUSTERED)
-    some = windows[::stride]
+    some = windows[::stride].astype(np.float32)
     centers = cluster(some, 2 if speakers is None else speakers)
     path = np.zeros(len(windows), dtype=np.int64)
     for _ in range(_ROUNDS if len(centers) > 1 else 0):
-        nearness = np.asarray(windows @ centers.T, dtype=np.float32)
+        nearness = _cosines(windows, centers)
         present, path = np.unique(viterbi(_NEARNESS * nearness, _SWITCH_COST), return_inverse=True)
-        centers = unit(np.array([windows[path == speaker].mean(axis=0) for speaker in range(len(present))]))
+        own = [windows[path == speaker].mean(axis=0, dtype=np.float32) for speaker in range(len(present))]
+        centers = unit(np.array(own))
     one = Parted(path=np.zeros_like(path), nearer=np.full(len(path), np.nan, dtype=np.float32), agreement=0.0)
     if len(centers) == 1:
         return one
@@ -122,14 +123,19 @@ def speakers_of(windows: Floats, speakers: int | None) -> Parted:
     agreed = stability(some, path[::stride], speakers=len(centers), block=block)
     if speakers is None and agreed < _TWO_SPEAKERS:
         return one
-    nearness = windows @ centers.T
-    own = np.take_along_axis(nearness, path[:, None], axis=1)[:, 0]
+    nearness = _cosines(windows, centers)
+    nearest = np.take_along_axis(nearness, path[:, None], axis=1)[:, 0]
     np.put_along_axis(nearness, path[:, None], -np.inf, axis=1)
     return Parted(
         path=path,
-        nearer=own - nearness.max(axis=1),
+        nearer=nearest - nearness.max(axis=1),
         agreement=-float(np.log(1.0 + _LEAST_DISAGREEMENT - agreed)),
     )
+
+
+def _cosines(windows: Halves, centers: Floats) -> Floats:
+    """Of unit vectors, shapes (n, d) and (k, d): shape (n, k)."""
+    return np.concatenate([rows.astype(np.float32) @ centers.T for rows in blocks(windows)])
 
 
 def stability(windows: Floats, path: Ints, *, speakers: int, block: int) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from callmood.diarize.onnx_session import onnx_session
 from callmood.diarize.turns import Regions
@@ -54,7 +55,7 @@ class CamPlus:
     def _network(self) -> Any:
         return onnx_session(str(self._path))
 
-    def embed(self, samples: Floats, stretches: Regions, steps: list[int], out: Floats) -> None:
+    def embed(self, samples: Floats, stretches: Regions, steps: list[int], out: NDArray[np.float16]) -> None:
         """Embeddings of the speech in `stretches` of a channel at 8 kHz into `out`, shape (sum of `steps`, `DIMENSIONS`).
 
         There are `steps` of a tenth of a second in each stretch, of which each is heard with 0.75 s on either side.

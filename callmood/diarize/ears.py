@@ -6,6 +6,7 @@ voices and has heard little of telephones and shouting.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,10 @@ _WEIGHT = 0.6
 _HELD_FRAMES = 16_000
 """MFCC frames that are heard at a time (three minutes of speech)."""
 
+_ROWS_AT_ONCE = 10_000
+
 Ints = NDArray[np.int64]
+Halves = NDArray[np.float16]
 
 
 class Ears:
@@ -46,21 +50,29 @@ class Ears:
         self._voices = VoiceModel(models, device=device)
         self._campplus = CamPlus(models)
 
-    def embed(self, samples: Floats, stretches: Regions) -> Floats:
-        """Of each `HOP_S` of stretches of one channel, one after another: shape (steps, dimensions).
+    def embed(self, samples: Floats, stretches: Regions) -> Halves:
+        """Of each `HOP_S` of stretches of one channel, one after another: shape (steps, dimensions), in 16 bits.
 
         A cosine of two of them is the weighted mean of the two networks' cosines.
         """
         steps = [steps_of(stretch) for stretch in stretches]
         own = self._voices.dimensions
-        found = np.empty((sum(steps), own + DIMENSIONS), dtype=np.float32)
+        found = np.empty((sum(steps), own + DIMENSIONS), dtype=np.float16)
         _embed(samples, stretches, steps, self._voices, found[:, :own])
         self._campplus.embed(samples, stretches, steps, found[:, own:])
         for part, weight in ((found[:, :own], 1.0 - _WEIGHT), (found[:, own:], _WEIGHT)):
             # What all windows of the call share tells no voices apart.
-            part -= part.mean(axis=0)
-            part *= np.float32(np.sqrt(weight)) / lengths(part)
+            mean = part.mean(axis=0, dtype=np.float32)
+            for rows in blocks(part):
+                apart = rows - mean
+                rows[:] = apart * (np.float32(np.sqrt(weight)) / lengths(apart))
         return found
+
+
+def blocks(rows: Halves) -> Iterator[Halves]:
+    """Views of some rows each: in 32 bits, those of a long call would take 200 MB."""
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        yield rows[first : first + _ROWS_AT_ONCE]
 
 
 def stretches_of(regions: Regions) -> Regions:
@@ -84,7 +96,7 @@ def windows_around(steps: int, n_frames: int, *, hop: float, width: int) -> Ints
     return np.column_stack((first, np.minimum(first + width, n_frames)))
 
 
-def _embed(samples: Floats, stretches: Regions, steps: list[int], voices: VoiceModel, found: Floats) -> None:
+def _embed(samples: Floats, stretches: Regions, steps: list[int], voices: VoiceModel, found: Halves) -> None:
     """Our network's embeddings into `found`, shape (sum of `steps`, dimensions).
 
     The MFCC are computed twice, first for what they have in common, so that those of a long call need not lie in
