@@ -29,7 +29,7 @@ from benchmarks.diarization import _scripted, scripted_calls, voices
 from benchmarks.scripted import render, scripts, true_turns
 from callmood.diarize import builtin
 from callmood.diarize.builtin import Floats64, Parted
-from callmood.diarize.ears import HOP_S, Ears, Ints, steps_of, stretches_of
+from callmood.diarize.ears import HOP_S, Ears, Heard, Ints, steps_of, stretches_of
 from callmood.diarize.turns import Regions
 from callmood.diarize.vad import RATE_HZ, speech_in_calls
 from callmood.model_files import COMMERCIAL
@@ -55,6 +55,8 @@ class Judged:
     """Of the path, shape (n,): in which of it the reference has one speaker."""
     right: np.ndarray[tuple[int], np.dtype[np.bool_]]
     """Of those."""
+    found: int
+    """Speakers, where their number is to be found."""
 
     @property
     def wrong(self) -> float:
@@ -87,10 +89,7 @@ def main() -> None:
         builtin.speakers_of(_embedded(samples, ears)[1], None) for samples in alone(options.shared, speakers)
     ]
     right = sum(one.path.max() == 0 for one in of_one)
-    two = sum(
-        one.parted.agreement >= -np.log(1.0 + builtin._LEAST_DISAGREEMENT - builtin._TWO_SPEAKERS)
-        for one in judged
-    )
+    two = sum(one.found == 2 for one in judged)
     print(
         f"number of speakers found: two in {two} of {len(judged)} calls, one in {right} of {len(of_one)} recordings"
     )
@@ -141,17 +140,18 @@ def recordings(shared: Path, speakers: frozenset[str]) -> Iterator[tuple[Floats,
 
 def judge(samples: Floats, reference: Sequence[Turn], ears: Ears) -> Judged | None:
     """None where the engine finds no two speakers."""
-    stretches, embedded = _embedded(samples, ears)
-    parted = builtin.speakers_of(embedded, 2)
+    stretches, heard = _embedded(samples, ears)
+    parted = builtin.speakers_of(heard, 2)
     if parted.path.max() == 0:
         return None
     truth = _truth(stretches, reference)
     scored = truth >= 0
     same = parted.path[scored] == truth[scored]
-    return Judged(parted=parted, scored=scored, right=same if same.mean() >= 0.5 else ~same)
+    found = int(builtin.speakers_of(heard, None).path.max()) + 1
+    return Judged(parted=parted, scored=scored, right=same if same.mean() >= 0.5 else ~same, found=found)
 
 
-def _embedded(samples: Floats, ears: Ears) -> tuple[Regions, Floats]:
+def _embedded(samples: Floats, ears: Ears) -> tuple[Regions, Heard]:
     (regions,) = speech_in_calls([samples])
     stretches = stretches_of(regions)
     return stretches, ears.embed(samples, stretches)

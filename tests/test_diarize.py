@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from callmood.diarize import builtin, vad
 from callmood.diarize.channels import ChannelsDiarizer
-from callmood.diarize.ears import Halves, windows_around
+from callmood.diarize.ears import Heard, windows_around
 from callmood.diarize.engine import engine_for, make_diarizer
 from callmood.diarize.rttm import read_rttm
 from callmood.diarize.turns import join_regions, mark_overlap, mean_confidence, of_one_speaker
@@ -359,10 +359,13 @@ def directions(*degrees: float) -> Floats:
     return np.column_stack((np.cos(radians), np.sin(radians))).astype(np.float32)
 
 
-def relative(*degrees: float) -> Halves:
-    """Directions less their mean, as `Ears` gives them."""
+def heard(*degrees: float) -> Heard:
+    """What `Ears` makes of windows that CAM++ hears as these directions, and our own network not at all."""
     rows = directions(*degrees)
-    return unit(rows - rows.mean(axis=0)).astype(np.float16)
+    apart = rows - rows.mean(axis=0)
+    return Heard(
+        windows=unit(apart).astype(np.float16), middle=rows.mean(axis=0), apart=np.linalg.norm(apart, axis=1)
+    )
 
 
 def test_an_outlier_does_not_take_a_cluster_of_its_own() -> None:
@@ -381,8 +384,7 @@ def test_equal_windows_are_one_cluster() -> None:
 
 
 def test_confidence_is_least_where_both_speakers_are_equally_near() -> None:
-    windows = relative(*[0] * 20, *[90] * 20, 44)
-    parted = builtin.speakers_of(windows, 2)
+    parted = builtin.speakers_of(heard(*[0] * 20, *[90] * 20, 44), 2)
     path, confidence = parted.path, parted.confidence
     assert len(set(path[:20])) == len(set(path[20:40])) == 1
     assert path[0] != path[20]
@@ -404,7 +406,7 @@ def test_parts_of_a_call_agree_where_there_are_two_voices() -> None:
 
 
 def test_two_who_speak_one_after_the_other_are_two() -> None:
-    one_then_other = relative(*np.linspace(0, 9, 100), *np.linspace(90, 99, 100))
+    one_then_other = heard(*np.linspace(0, 9, 100), *np.linspace(90, 99, 100))
     parted = builtin.speakers_of(one_then_other, None)
 
     assert parted.path.max() == 1
@@ -415,12 +417,26 @@ def test_two_who_speak_one_after_the_other_are_two() -> None:
 def test_a_call_that_falls_into_no_two_voices_is_less_sure() -> None:
     turns = [angle for turn in range(12) for angle in np.linspace(90 * (turn % 2), 90 * (turn % 2) + 9, 20)]
     drift = np.linspace(0, 355, 240)
-    clear, vague = (builtin.speakers_of(relative(*angles), 2) for angles in (turns, drift))
+    clear, vague = (builtin.speakers_of(heard(*angles), 2) for angles in (turns, drift))
 
     assert clear.confidence.mean() > 0.95
     assert vague.confidence.mean() < clear.confidence.mean() - 0.1
-    found = [builtin.speakers_of(relative(*angles), None).path.max() + 1 for angles in (turns, drift)]
-    assert found == [2, 1]
+
+
+def test_likeness_is_the_cosine_of_what_is_heard_of_both() -> None:
+    call = heard(*[0] * 30, *[10] * 30, *[100] * 20)
+    assert call.likeness(np.arange(80) < 60) == pytest.approx(np.cos(np.radians(95)), abs=1e-3)
+    assert call.likeness(np.arange(80) < 30) == pytest.approx(
+        directions(0)[0] @ unit(30 * directions(10) + 20 * directions(100))[0], abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(("degrees", "speakers"), [(30, 1), (50, 1), (60, 2), (90, 2)])
+def test_two_voices_that_are_too_much_alike_are_one(degrees: float, speakers: int) -> None:
+    # Twelve turns of two seconds; cosines of 0.87, 0.643, 0.5 and 0, where more than 0.638 is one voice.
+    call = heard(*(angle for turn in range(12) for angle in [degrees * (turn % 2)] * 20))
+    assert builtin.speakers_of(call, None).path.max() + 1 == speakers
+    assert builtin.speakers_of(call, 2).path.max() + 1 == 2
 
 
 def test_the_confidence_of_a_call_weighs_turns_by_their_length() -> None:
@@ -432,7 +448,7 @@ def test_the_confidence_of_a_call_weighs_turns_by_their_length() -> None:
 
 
 def test_one_speaker_has_no_confidence() -> None:
-    parted = builtin.speakers_of(relative(*range(20)), None)
+    parted = builtin.speakers_of(heard(*range(20)), None)
     assert parted.path.tolist() == [0] * 20
     assert np.isnan(parted.confidence).all()
 

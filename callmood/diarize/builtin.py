@@ -7,6 +7,7 @@ and settles what each speaker sounds like in this very call.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from callmood.diarize.ears import HOP_S, Ears, Halves, Ints, blocks, steps_of, stretches_of
+from callmood.diarize.ears import HOP_S, Ears, Halves, Heard, Ints, blocks, steps_of, stretches_of
 from callmood.diarize.turns import (
     MAX_PAUSE_S,
     MIN_TURN_S,
@@ -39,8 +40,12 @@ _LEAST_WINDOWS = 10
 """and a second of it: a cluster of less is a cough or a laugh, not a party to the call."""
 _MAX_CLUSTERED = 4000
 """Windows that speakers are found from; of a longer call, evenly chosen ones."""
-_TWO_SPEAKERS = 0.85
-"""Least `stability` of two speakers, where their number is to be found (see the card)."""
+_ALIKE = 0.6
+"""Where the number of speakers is to be found, two whose likeness is greater are one: of ten seconds of speech,"""
+_ALIKE_PER_DECADE = 0.1
+"""and more by this for ten times as much,"""
+_ALIKE_UP_TO_S = 40.0
+"""up to here (see the card)."""
 _CONFIDENCE = (-3.94, 6.24, 1.28)
 """Log-odds that a decision is right: at first, for each unit of cosine similarity by which its own speaker is nearer, and
 for each nat by which clusterings of parts of the call disagree less (`benchmarks.turn_confidence` fits them)."""
@@ -105,8 +110,9 @@ class Parted:
         return np.asarray(1 / (1 + np.exp(-sure)), dtype=np.float32)
 
 
-def speakers_of(windows: Halves, speakers: int | None) -> Parted:
-    """Windows by speaker, at most `speakers` of them (None: one or two). `windows` are of `Ears.embed`, shape (n, d)."""
+def speakers_of(heard: Heard, speakers: int | None) -> Parted:
+    """Windows by speaker, at most `speakers` of them (None: one or two)."""
+    windows = heard.windows
     stride = -(-len(windows) // _MAX_CLUSTERED)
     some = windows[::stride].astype(np.float32)
     centers = cluster(some, 2 if speakers is None else speakers)
@@ -119,10 +125,10 @@ def speakers_of(windows: Halves, speakers: int | None) -> Parted:
     one = Parted(path=np.zeros_like(path), nearer=np.full(len(path), np.nan, dtype=np.float32), agreement=0.0)
     if len(centers) == 1:
         return one
+    if speakers is None and heard.likeness(path == 0) > _one_voice(len(path) * HOP_S):
+        return one
     block = max(1, round(_BLOCK_S / HOP_S / stride))
     agreed = stability(some, path[::stride], speakers=len(centers), block=block)
-    if speakers is None and agreed < _TWO_SPEAKERS:
-        return one
     nearness = _cosines(windows, centers)
     nearest = np.take_along_axis(nearness, path[:, None], axis=1)[:, 0]
     np.put_along_axis(nearness, path[:, None], -np.inf, axis=1)
@@ -131,6 +137,10 @@ def speakers_of(windows: Halves, speakers: int | None) -> Parted:
         nearer=nearest - nearness.max(axis=1),
         agreement=-float(np.log(1.0 + _LEAST_DISAGREEMENT - agreed)),
     )
+
+
+def _one_voice(speech_s: float) -> float:
+    return _ALIKE + _ALIKE_PER_DECADE * math.log10(min(speech_s, _ALIKE_UP_TO_S) / 10.0)
 
 
 def _cosines(windows: Halves, centers: Floats) -> Floats:

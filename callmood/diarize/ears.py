@@ -7,7 +7,9 @@ voices and has heard little of telephones and shouting.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from callmood.diarize.campplus import DIMENSIONS, CamPlus
 from callmood.diarize.turns import Regions
 from callmood.diarize.vad import RATE_HZ
-from callmood.diarize.voice import VoiceModel, lengths, levelled
+from callmood.diarize.voice import VoiceModel, lengths, levelled, unit
 from callmood.features import Spread
 from callmood.types import Floats
 
@@ -37,6 +39,31 @@ Ints = NDArray[np.int64]
 Halves = NDArray[np.float16]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """The voices of one channel, in steps of `HOP_S` of its speech."""
+
+    windows: Halves
+    """Unit vectors, shape (steps, dimensions): a cosine of two is the weighted mean of the two networks' cosines, each
+    less its mean over the call."""
+    middle: Floats
+    """CAM++'s mean over the call, shape (`DIMENSIONS`,),"""
+    apart: Floats
+    """and how far from it each step is: shape (steps,)."""
+
+    def likeness(self, first: NDArray[np.bool_]) -> float:
+        """Cosine of what CAM++ says on average of some steps, shape (steps,), and of the others."""
+        sums = np.zeros((2, len(self.middle)), dtype=np.float32)
+        for rows, apart, own in zip(
+            blocks(self.windows), blocks(self.apart), blocks(first.astype(np.float32)), strict=True
+        ):
+            weighted = rows[:, -len(self.middle) :] * apart[:, np.newaxis]
+            sums += np.array([own, 1.0 - own]) @ weighted
+        counts = np.array([[first.sum()], [(~first).sum()]])
+        one, other = unit(self.middle + sums / counts)
+        return float(one @ other)
+
+
 class Ears:
     """Both networks of a folder of models.
 
@@ -50,27 +77,32 @@ class Ears:
         self._voices = VoiceModel(models, device=device)
         self._campplus = CamPlus(models)
 
-    def embed(self, samples: Floats, stretches: Regions) -> Halves:
-        """Of each `HOP_S` of stretches of one channel, one after another: shape (steps, dimensions), in 16 bits.
-
-        A cosine of two of them is the weighted mean of the two networks' cosines.
-        """
+    def embed(self, samples: Floats, stretches: Regions) -> Heard:
+        """What is heard in stretches of one channel, one after another."""
         steps = [steps_of(stretch) for stretch in stretches]
         own = self._voices.dimensions
-        found = np.empty((sum(steps), own + DIMENSIONS), dtype=np.float16)
-        _embed(samples, stretches, steps, self._voices, found[:, :own])
-        self._campplus.embed(samples, stretches, steps, found[:, own:])
-        for part, weight in ((found[:, :own], 1.0 - _WEIGHT), (found[:, own:], _WEIGHT)):
-            # What all windows of the call share tells no voices apart.
-            mean = part.mean(axis=0, dtype=np.float32)
-            for rows in blocks(part):
-                apart = rows - mean
-                rows[:] = apart * (np.float32(np.sqrt(weight)) / lengths(apart))
-        return found
+        windows = np.empty((sum(steps), own + DIMENSIONS), dtype=np.float16)
+        _embed(samples, stretches, steps, self._voices, windows[:, :own])
+        self._campplus.embed(samples, stretches, steps, windows[:, own:])
+        _centre(windows[:, :own], 1.0 - _WEIGHT)
+        middle, apart = _centre(windows[:, own:], _WEIGHT)
+        return Heard(windows=windows, middle=middle, apart=apart)
 
 
-def blocks(rows: Halves) -> Iterator[Halves]:
-    """Views of some rows each: in 32 bits, those of a long call would take 200 MB."""
+def _centre(part: Halves, weight: float) -> tuple[Floats, Floats]:
+    """Take out, in place, what all windows of the call share, which tells no voices apart, and bring what is left of each
+    to the length sqrt(`weight`); returned are what was taken out and what each has to be multiplied with to be as it was."""
+    middle = part.mean(axis=0, dtype=np.float32)
+    scale = np.empty(len(part), dtype=np.float32)
+    for rows, scales in zip(blocks(part), blocks(scale), strict=True):
+        apart = rows - middle
+        scales[:] = lengths(apart)[:, 0] / np.float32(np.sqrt(weight))
+        rows[:] = apart / scales[:, np.newaxis]
+    return middle, scale
+
+
+def blocks(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Views of some rows each: in 32 bits, all those of a long call would take 200 MB."""
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         yield rows[first : first + _ROWS_AT_ONCE]
 
