@@ -29,7 +29,7 @@ def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canonical, "MEMORY_S", 5)
     monkeypatch.setattr(mfcc, "_BLOCK_FRAMES", 100)
     monkeypatch.setattr(score, "_HELD_FRAMES", 500)
-    monkeypatch.setattr(ears, "_HELD_FRAMES", 500)
+    monkeypatch.setattr(ears, "_AT_ONCE_S", 6.0)
     monkeypatch.setattr(ears, "MAX_STRETCH_S", 2.0)
 
 

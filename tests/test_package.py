@@ -39,6 +39,8 @@ def test_the_wheel_carries_the_models(wheel_files: set[str]) -> None:
         "callmood/models/emotion.weights.h5",
         "callmood/models/speaker/voice.json",
         "callmood/models/speaker/voice.weights.h5",
+        "callmood/models/speaker/campplus.onnx",
+        "callmood/models/speaker/LICENSE-campplus",
     } <= wheel_files
 
 

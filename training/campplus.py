@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +26,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from callmood.diarize import campplus
 from callmood.diarize.campplus import BANDS, BLOCK_FRAMES, DIMENSIONS, mel_bands
 from callmood.diarize.voice import unit
 from callmood.errors import CallmoodError
 from callmood.model_files import CAMPPLUS
 from callmood.types import Floats
-from training.augment import change_speed
+from training import augment
 from training.cache import built_whole
 from training.corpora import SHARED, Clip, add_corpus_options, clips_from_options, load_clip, speaker_traits
 from training.export import licence, record
-from training.speaker import DEVELOPMENT, HELD_OUT, Heard, Takes, loud_parts, read_takes, segment
+from training.speaker import DEVELOPMENT, HELD_OUT, Hearing, Takes, loud_parts, read_takes, segment
 
 log = logging.getLogger("training")
 
@@ -74,48 +76,66 @@ class Recipe:
     seed: int = 1
 
     @property
-    def heard(self) -> Heard:
-        return Heard(features=mel_bands, speeds=self.speeds, least_snr_db=self.least_snr_db)
+    def hearing(self) -> Hearing:
+        return Hearing(features=mel_bands, speeds=self.speeds, least_snr_db=self.least_snr_db)
+
+
+def training_clips(clips: Sequence[Clip]) -> list[Clip]:
+    """Those of speakers whose calls nobody is measured on or chosen by, ordered by file."""
+    heard = [clip for clip in clips if clip.speaker not in HELD_OUT | DEVELOPMENT]
+    return sorted(heard, key=lambda clip: clip.file)
 
 
 def teach(clips: Sequence[Clip], start: Path, recipe: Recipe, *, cache: Path) -> Floats:
-    """What the network of `start` says of each clip, clean and at each speed: shape (clips, speeds, `DIMENSIONS`)."""
-    digest = hashlib.sha256(start.read_bytes())
-    digest.update(repr([(clip.file, clip.path.stat().st_size) for clip in clips]).encode())
-    digest.update(repr(recipe.speeds).encode())
-    stored = cache / f"campplus-{digest.hexdigest()[:16]}.npy"
+    """What the network of `start` says of each clip, clean and at each speed: shape (clips, speeds, `DIMENSIONS`).
+
+    Of clips of more than four seconds, the first four; clips of less than one are repeated.
+    """
+    sources = [Path(str(module.__file__)).read_bytes() for module in (augment, campplus)]
+    decisive = [
+        [(clip.file, clip.path.stat().st_size) for clip in clips],
+        list(recipe.speeds),
+        [hashlib.sha256(source).hexdigest() for source in (start.read_bytes(), *sources)],
+    ]
+    key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+    stored = cache / f"campplus-{key}.npy"
     if not stored.exists():
-        import torch
-
-        network = load(start, over_time=False).eval()
-        said = np.zeros((len(clips), len(recipe.speeds), DIMENSIONS), dtype=np.float32)
-        waiting: dict[int, list[tuple[int, int, Floats]]] = {}
-
-        def ask(length: int) -> None:
-            group = waiting.pop(length)
-            with torch.no_grad():
-                answers = network(torch.tensor(np.stack([bands for *_, bands in group]))).numpy()
-            for (clip, take, _), answer in zip(group, answers, strict=True):
-                said[clip, take] = answer
-
-        for number, clip in enumerate(clips):
-            samples = clean(clip)
-            for take, speed in enumerate(recipe.speeds):
-                bands = mel_bands(change_speed(samples, speed), rate_hz=TEACHER_RATE_HZ)
-                # Of few lengths, so that many can be asked at once.
-                length = int(np.clip(50 * round(len(bands) / 50), 100, 400))
-                group = waiting.setdefault(length, [])
-                group.append((number, take, np.resize(bands - bands.mean(axis=0), (length, BANDS))))
-                if len(group) == 16:
-                    ask(length)
-            if number % 500 == 0:
-                log.info("teacher: %d of %d clips", number, len(clips))
-        for length in list(waiting):
-            ask(length)
+        said = _ask(clips, load(start, over_time=False).eval(), recipe)
         with built_whole(stored) as partial:
             np.save(partial, said)
     found: Floats = np.load(stored, allow_pickle=False)
     return found
+
+
+def _ask(clips: Sequence[Clip], network: Any, recipe: Recipe) -> Floats:
+    import torch
+
+    speeds = sorted(set(recipe.speeds))
+    said = np.zeros((len(clips), len(speeds), DIMENSIONS), dtype=np.float32)
+    waiting: dict[int, list[tuple[int, int, Floats]]] = {}
+
+    def ask(length: int) -> None:
+        group = waiting.pop(length)
+        with torch.no_grad():
+            answers = network(torch.tensor(np.stack([bands for *_, bands in group]))).numpy()
+        for (clip, take, _), answer in zip(group, answers, strict=True):
+            said[clip, take] = answer
+
+    for number, clip in enumerate(clips):
+        samples = clean(clip)
+        for take, speed in enumerate(speeds):
+            bands = mel_bands(augment.change_speed(samples, speed), rate_hz=TEACHER_RATE_HZ)
+            # Of few lengths, so that many can be asked at once.
+            length = int(np.clip(50 * round(len(bands) / 50), 100, 400))
+            group = waiting.setdefault(length, [])
+            group.append((number, take, np.resize(bands - bands.mean(axis=0), (length, BANDS))))
+            if len(group) == 16:
+                ask(length)
+        if number % 500 == 0:
+            log.info("teacher: %d of %d clips", number, len(clips))
+    for length in list(waiting):
+        ask(length)
+    return said[:, [speeds.index(speed) for speed in recipe.speeds]]
 
 
 def clean(clip: Clip) -> Floats:
@@ -348,13 +368,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.jobs)
     recipe = Recipe(seed=options.seed, steps=options.steps)
     try:
-        clips = [
-            clip
-            for clip in clips_from_options(options, corpora=["crema-d"])
-            if clip.speaker not in HELD_OUT | DEVELOPMENT
-        ]
-        clips.sort(key=lambda clip: clip.file)
-        takes = read_takes(clips, recipe.heard, noise=options.noise, cache=options.cache, jobs=options.jobs)
+        clips = training_clips(clips_from_options(options, corpora=["crema-d"]))
+        takes = read_takes(clips, recipe.hearing, noise=options.noise, cache=options.cache, jobs=options.jobs)
         said = teach(clips, options.start, recipe, cache=options.cache)
         network = fit(taught(clips, takes, said, recipe), options.start, recipe)
     except CallmoodError as error:

@@ -78,12 +78,12 @@ class Recipe:
     seed: int = 1
 
     @property
-    def heard(self) -> Heard:
-        return Heard(features=self.front_end.mfcc, speeds=self.speeds, least_snr_db=self.least_snr_db)
+    def hearing(self) -> Hearing:
+        return Hearing(features=self.front_end.mfcc, speeds=self.speeds, least_snr_db=self.least_snr_db)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class Hearing:
     """What is made of each clip."""
 
     features: Callable[[Floats], Floats]
@@ -131,32 +131,32 @@ def training_clips(clips: Sequence[Clip], *, keep_out: frozenset[str]) -> list[C
     return [clip for clip in heard if clip.corpus != "tess"] + tess[::TESS_CLIPS]
 
 
-def read_takes(clips: Sequence[Clip], heard: Heard, *, noise: Path, cache: Path, jobs: int) -> Takes:
+def read_takes(clips: Sequence[Clip], hearing: Hearing, *, noise: Path, cache: Path, jobs: int) -> Takes:
     """Every take of the clips; computed where `cache` does not hold those of their corpus yet."""
     clips = sorted(clips, key=lambda clip: (clip.corpus, clip.file))
     frames = [
         take
         for corpus in sorted({clip.corpus for clip in clips})
         for take in _of_corpus(
-            [clip for clip in clips if clip.corpus == corpus], heard, noise=noise, cache=cache, jobs=jobs
+            [clip for clip in clips if clip.corpus == corpus], hearing, noise=noise, cache=cache, jobs=jobs
         )
     ]
-    names = [f"{clip.speaker} {speed}" for clip in clips for speed in heard.speeds]
+    names = [f"{clip.speaker} {speed}" for clip in clips for speed in hearing.speeds]
     known, voice = np.unique(names, return_inverse=True)
     return Takes(frames=tuple(frames), voice=voice, voices=len(known))
 
 
 def _of_corpus(
-    clips: Sequence[Clip], heard: Heard, *, noise: Path, cache: Path, jobs: int
+    clips: Sequence[Clip], hearing: Hearing, *, noise: Path, cache: Path, jobs: int
 ) -> list[NDArray[np.float16]]:
     import joblib
 
-    modules = (augment.__name__, heard.features.__module__)
+    modules = (augment.__name__, hearing.features.__module__)
     sources = [Path(str(sys.modules[module].__file__)).read_bytes() for module in modules]
     decisive = [
         [(clip.file, clip.path.stat().st_size) for clip in clips],
-        [heard.features.__qualname__, str(getattr(heard.features, "__self__", ""))],
-        [heard.speeds, heard.least_snr_db],
+        [hearing.features.__qualname__, str(getattr(hearing.features, "__self__", ""))],
+        [hearing.speeds, hearing.least_snr_db],
         [hashlib.sha256(source).hexdigest() for source in sources],
     ]
     key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
@@ -164,7 +164,7 @@ def _of_corpus(
     if not stored.exists():
         acoustics = training_acoustics(noise, rate_hz=RATE_HZ)
         parts = joblib.Parallel(n_jobs=jobs, verbose=1)(
-            joblib.delayed(_takes_of)(clips[start : start + 100], acoustics, heard)
+            joblib.delayed(_takes_of)(clips[start : start + 100], acoustics, hearing)
             for start in range(0, len(clips), 100)
         )
         frames = [take for part in parts for of_clip in part for take in of_clip]
@@ -174,19 +174,23 @@ def _of_corpus(
         return np.split(arrays["frames"], np.cumsum(arrays["lengths"])[:-1])
 
 
-def _takes_of(clips: Sequence[Clip], acoustics: Acoustics, heard: Heard) -> list[list[NDArray[np.float16]]]:
+def _takes_of(
+    clips: Sequence[Clip], acoustics: Acoustics, hearing: Hearing
+) -> list[list[NDArray[np.float16]]]:
     return [
-        [_take(speech, clip, take, acoustics, heard) for take in range(len(heard.speeds))]
+        [_take(speech, clip, take, acoustics, hearing) for take in range(len(hearing.speeds))]
         for clip, speech in ((clip, speech_of(clip)) for clip in clips)
     ]
 
 
-def _take(speech: Floats, clip: Clip, take: int, acoustics: Acoustics, heard: Heard) -> NDArray[np.float16]:
+def _take(
+    speech: Floats, clip: Clip, take: int, acoustics: Acoustics, hearing: Hearing
+) -> NDArray[np.float16]:
     digest = hashlib.sha256(f"{clip.file}/{take}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
     drawn = draw_line(acoustics, rng, rate_hz=RATE_HZ)
-    line = replace(drawn, speed=heard.speeds[take], snr_db=max(drawn.snr_db, heard.least_snr_db))
-    return heard.features(pass_through(speech, line, rng, rate_hz=RATE_HZ)).astype(np.float16)
+    line = replace(drawn, speed=hearing.speeds[take], snr_db=max(drawn.snr_db, hearing.least_snr_db))
+    return hearing.features(pass_through(speech, line, rng, rate_hz=RATE_HZ)).astype(np.float16)
 
 
 def draw_batch(takes: Takes, recipe: Recipe, step: int) -> tuple[Floats, NDArray[np.int64]]:
@@ -300,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             [clip for clip in named if clip.corpus in (options.corpus or CORPORA)],
             keep_out=KEEP_OUT[options.keep_out],
         )
-        takes = read_takes(clips, recipe.heard, noise=options.noise, cache=options.cache, jobs=options.jobs)
+        takes = read_takes(clips, recipe.hearing, noise=options.noise, cache=options.cache, jobs=options.jobs)
     except CallmoodError as error:
         parser.error(str(error))
     log.info("%d takes of %d voices", len(takes.frames), takes.voices)

@@ -1,6 +1,6 @@
 """The embedded diarizer for mono calls: no account, no download, no PyTorch.
 
-Voice activity, then the embedding of 1.5 s around every tenth of a second of speech by two networks
+Voice activity, then what two networks hear around every tenth of a second of speech
 (`callmood.diarize.ears`), spherical k-means into speakers, and a hidden Markov model that draws the boundaries
 and settles what each speaker sounds like in this very call.
 """
@@ -71,7 +71,7 @@ class BuiltinDiarizer:
         self, *, speakers: int | None = 2, models: str | Path | None = None, device: str = "auto"
     ) -> None:
         """`speakers` is the number of people, None to tell one from two; `models` the folder of the models; `device`
-        where the voice network runs.
+        where our own voice network runs (CAM++ runs on the CPU).
 
         Raises ModelError where the model is missing, damaged or not the recorded one.
         """

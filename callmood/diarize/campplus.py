@@ -2,7 +2,7 @@
 
 3D-Speaker's network, which has heard some 200,000 speakers, trained on by `training.campplus` over telephone lines and
 across emotions. Here it goes once over each stretch of speech: what it takes from its surroundings are means over 1.5 s
-around a frame, and not over a recording as in the paper, so that who else speaks in the stretch does not matter.
+around a frame, and not over a recording as in the paper, so that who speaks two seconds away does not matter.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from callmood.diarize.onnx_session import onnx_session
 from callmood.diarize.turns import Regions
+from callmood.diarize.vad import RATE_HZ, cut
+from callmood.errors import ModelError
 from callmood.features import Spread
 from callmood.model_files import CAMPPLUS, verified
 from callmood.types import Floats
@@ -25,17 +27,16 @@ BANDS = 80
 """Of the network: from 20 to 8,000 Hz. The telephone carries the lower 59; the others are as in the mean of a call."""
 DIMENSIONS = 192
 BLOCK_FRAMES = 30
-"""The network hears a multiple of so many frames,"""
-STEP_FRAMES = 10
-"""and says something each tenth of a second."""
+"""The network hears a multiple of so many frames."""
 
 _LOW_HZ, _HIGH_HZ = 20.0, 8000.0
 _PRE_EMPHASIS = 0.97
 _LEVEL = 0.1
-"""Root mean square of a call's speech, over at most so many stretches,"""
+"""Root mean square that the speech of a call is brought to, because the floor below is absolute;"""
 _LEVELLED = 100
+"""it is measured on at most so many stretches."""
 _FLOOR = float(np.finfo(np.float32).eps)
-"""as the floor is absolute."""
+"""Least energy of a band, as Kaldi has it."""
 _FRAMES_AT_ONCE = 1000
 
 
@@ -53,22 +54,34 @@ class CamPlus:
 
     @cached_property
     def _network(self) -> Any:
-        return onnx_session(str(self._path))
+        try:
+            network = onnx_session(str(self._path))
+            (bands,), (embeddings,) = network.get_inputs(), network.get_outputs()
+            fits = (bands.name, bands.shape[-1], embeddings.shape[-1]) == ("bands", BANDS, DIMENSIONS)
+        except Exception as error:  # onnxruntime has a class for each of many reasons
+            raise self._refused() from error
+        if not fits:
+            raise self._refused()
+        return network
+
+    def _refused(self) -> ModelError:
+        return ModelError(f"{self._path}: not this version's network; use models made for this version.")
 
     def embed(self, samples: Floats, stretches: Regions, steps: list[int], out: NDArray[np.float16]) -> None:
         """Embeddings of the speech in `stretches` of a channel at 8 kHz into `out`, shape (sum of `steps`, `DIMENSIONS`).
 
-        There are `steps` of a tenth of a second in each stretch, of which each is heard with 0.75 s on either side.
+        There are `steps` of a tenth of a second in each stretch; an embedding is of the 1.1 s around its middle, as far as
+        they lie in the stretch.
         """
         gain = _gain(samples, stretches)
         # Computed twice, first for their mean, so that those of a long call need not lie in memory at once.
         spread = Spread()
         for stretch in stretches:
-            spread.add(mel_bands(gain * _cut(samples, stretch)))
+            spread.add(mel_bands(gain * cut(samples, stretch)))
         mean = spread.mean.astype(np.float32)
         filled = 0
         for stretch, count in zip(stretches, steps, strict=True):
-            bands = mel_bands(gain * _cut(samples, stretch)) - mean
+            bands = mel_bands(gain * cut(samples, stretch)) - mean
             padded = np.pad(bands, ((0, -len(bands) % BLOCK_FRAMES), (0, BANDS - bands.shape[1])))
             (found,) = self._network.run(None, {"bands": padded[np.newaxis]})
             out[filled : filled + count] = found[0][np.minimum(np.arange(count), found.shape[1] - 1)]
@@ -79,18 +92,13 @@ def _gain(samples: Floats, stretches: Regions) -> np.float32:
     """What brings the speech to `_LEVEL`, so that faint voices do not sink below the floor of the bands."""
     power, heard = 0.0, 0
     for stretch in stretches[:: -(-len(stretches) // _LEVELLED)]:
-        part = _cut(samples, stretch).astype(np.float32)
+        part = cut(samples, stretch)
         power += float(np.dot(part, part))
         heard += len(part)
     return np.float32(_LEVEL / max(np.sqrt(power / max(heard, 1)), 1e-6))
 
 
-def _cut(samples: Floats, stretch: Floats) -> Floats:
-    start, end = (int(edge_s * 8000) for edge_s in stretch)
-    return samples[start:end]
-
-
-def mel_bands(samples: Floats, *, rate_hz: int = 8000) -> Floats:
+def mel_bands(samples: Floats, *, rate_hz: int = RATE_HZ) -> Floats:
     """Natural logarithms of mel energies as Kaldi computes them (`compute-fbank-feats`, no dither).
 
     Parameters

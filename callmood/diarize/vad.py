@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from callmood.diarize.silero import RATE_HZ, STEP, Listening, listen
 from callmood.diarize.turns import Regions, join_regions
@@ -17,6 +18,7 @@ __all__ = [
     "STEP",
     "STEP_S",
     "VadSettings",
+    "cut",
     "level_db",
     "speech_in_calls",
     "speech_probabilities",
@@ -111,6 +113,12 @@ def speech_in_calls(recordings: Sequence[Floats]) -> list[Regions]:
         trimmed = _without_quiet_edges(regions, level)
         found.append(trimmed[trimmed[:, 1] - trimmed[:, 0] >= CALL_VAD.min_speech_s])
     return found
+
+
+def cut(samples: Floats, region: NDArray[np.float64]) -> Floats:
+    """The samples of one region, from its start and end in seconds: shape (n,), float32, in memory."""
+    start, end = (int(edge_s * RATE_HZ) for edge_s in region)
+    return np.asarray(samples[start:end], dtype=np.float32)
 
 
 def level_db(samples: Floats) -> Floats:
