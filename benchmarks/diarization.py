@@ -17,8 +17,8 @@ engine's process ever held (VmHWM), libraries included; each engine has a proces
   one before has ended.
 - `sample`, `dev*`, `trn*`: 30 s of meetings and conversations by others, with their own references.
 
-None of these voices trained the network that hears them (scripted and overlapping calls are heard by that of `benchmarks/kept_out`, the
-others by the one that ships; `--models` names another for all) or decided anything about the diarizer but for its voice
+None of these voices took part in our training of the networks that hear them (scripted and overlapping calls are heard by the set of
+`benchmarks/kept_out`, the others by the one that ships; `--models` names another for all; what CAM++ had heard before is not known) or decided anything about the diarizer but for its voice
 activity (see the card): that was done on the scripted calls of other speakers, which `--development` scores instead.
 Engines for mono are told the number of speakers in the reference, unless they are to find it (`--auto`).
 """

@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--kept-out",
         action="store_true",
-        help="only speakers that a voice network (benchmarks/kept_out) never heard either, in one channel and by it",
+        help="only speakers that the voice networks (benchmarks/kept_out) were not trained on here either, in one channel and by them",
     )
     parser.add_argument("--cache", type=Path, default=Path("runs/escalation"))
     parser.add_argument("--threshold", type=float, default=ESCALATION_THRESHOLD)

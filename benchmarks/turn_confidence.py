@@ -1,7 +1,7 @@
 """Whether the confidence in a call's turns can be trusted: `python -m benchmarks.turn_confidence SHARED`.
 
 Scripted mono calls as in `benchmarks.diarization`, of 12, 24 or 48 utterances, and calls of `benchmarks.scripted` over
-noisy lines (noise and rooms of evaluation), between pairs of speakers that took no part in training the voice network. Of each tenth of a second in
+noisy lines (noise and rooms of evaluation), between pairs of speakers that took no part in training the voice networks here. Of each tenth of a second in
 which the reference has one speaker, builtin's label is right or wrong; a call is bad where more than a tenth of them
 are wrong. Printed: how well the confidence of a call tells bad calls from others (area under the ROC curve), and
 what share was right of what it said, by call and by tenth of a second.
@@ -9,7 +9,7 @@ what share was right of what it said, by call and by tenth of a second.
 Also printed: in how many of these calls, and of recordings of one of the speakers alone, the engine would find the right
 number of speakers by itself.
 
-`--development` asks calls of RAVDESS 1 to 16 instead, whom the commercial set's network
+`--development` asks calls of RAVDESS 1 to 16 instead, whom the commercial set's own network
 (`benchmarks/kept_out/commercial`) never heard, and fits the constants of the confidence to them: logistic regression on every tenth of a second,
 each call with the same weight.
 """

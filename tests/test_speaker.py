@@ -114,7 +114,7 @@ def test_the_networks_of_the_benchmarks_are_those_recorded_and_not_those_that_sh
         assert {file.name: file.sha256 == ships[file.name] for file in files} == {
             VOICE_CONFIG: True,
             VOICE_WEIGHTS: False,
-            CAMPPLUS: True,  # it heard nobody whose calls are scored
+            CAMPPLUS: True,  # trained here without anybody whose calls are scored
         }
 
 

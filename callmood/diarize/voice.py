@@ -1,4 +1,4 @@
-"""The voice network: what tells the voices of one call apart, as directions.
+"""Our own voice network: what tells the voices of one call apart, as directions (`callmood.diarize.campplus` is the other).
 
 The same kind of network as the emotion model's, over MFCC of the same front end. It knows nobody by name: it serves
 only to group the speech of one call.

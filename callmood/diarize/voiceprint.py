@@ -1,4 +1,4 @@
-"""The voice of each speaker of a call, as one direction of the voice network: biometric data, so only where asked for."""
+"""The voice of each speaker of a call, as one direction of our own voice network: biometric data, so only where asked for."""
 
 from __future__ import annotations
 
