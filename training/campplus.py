@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import logging
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,8 @@ class Recipe:
     weight_decay: float = 1e-4
     kept: float = 0.25
     """Share that the weights before have in those that ship (Wortsman et al. 2022)."""
+    examples: int = 40
+    """Batches whose first four utterances show which numbers occur inside."""
     seed: int = 1
 
     @property
@@ -299,27 +302,47 @@ def mixed(network: Any, start: Any, *, kept: float) -> Any:
     return network
 
 
-def write(network: Any, target: Path) -> None:
-    """The network as ONNX, its weights as 16-bit numbers.
+def write(network: Any, target: Path, examples: Sequence[Floats]) -> None:
+    """The network as ONNX, in numbers of 8 bits but for its first and its last layer.
 
     `bands`, shape (1, frames, `BANDS`), frames a multiple of `BLOCK_FRAMES`, become `embeddings`, shape (1, frames / 10,
-    `DIMENSIONS`).
+    `DIMENSIONS`). The ranges of the numbers inside are those of `examples` of `bands`.
     """
-    from onnx import TensorProto, helper, numpy_helper
+    import onnx
+    from onnxruntime import quantization
+
+    class Examples(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = iter(examples)
+
+        def get_next(self) -> dict[str, Floats] | None:
+            bands = next(self._left, None)
+            return None if bands is None else {"bands": bands}
 
     model = exported(network)
-    casts = []
-    for weight in model.graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if values.dtype == np.float32 and values.size > 1000:
-            half = f"{weight.name}.half"
-            casts.append(helper.make_node("Cast", [half], [weight.name], to=TensorProto.FLOAT))
-            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), half))
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(casts + nodes)
+    layers = [node.name for node in model.graph.node if node.op_type == "Conv"]
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(model.SerializeToString())
+    with tempfile.TemporaryDirectory() as folder:
+        exact = Path(folder) / "exact.onnx"
+        onnx.save(model, exact)
+        quantization.quantize_static(
+            exact,
+            target,
+            Examples(),
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=[layers[0], layers[-1]],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            # Processors without instructions for it would overflow, and hear something else.
+            reduce_range=True,
+        )
+
+
+def examples_of(taught: Taught, recipe: Recipe) -> list[Floats]:
+    """Mel bands of some calls, one utterance after another, shape (1, frames, `BANDS`) each."""
+    batches = (draw_batch(taught, recipe, step)[0] for step in range(recipe.examples))
+    return [np.concatenate(list(bands))[np.newaxis, : 4 * recipe.frames] for bands in batches]
 
 
 def exported(network: Any) -> Any:
@@ -371,11 +394,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         clips = training_clips(clips_from_options(options, corpora=["crema-d"]))
         takes = read_takes(clips, recipe.hearing, noise=options.noise, cache=options.cache, jobs=options.jobs)
         said = teach(clips, options.start, recipe, cache=options.cache)
-        network = fit(taught(clips, takes, said, recipe), options.start, recipe)
+        learned = taught(clips, takes, said, recipe)
+        network = fit(learned, options.start, recipe)
     except CallmoodError as error:
         parser.error(str(error))
     before = load(options.start, over_time=True)
-    write(mixed(network, before, kept=recipe.kept), options.models / CAMPPLUS)
+    examples = examples_of(learned, recipe)
+    write(mixed(network, before, kept=recipe.kept), options.models / CAMPPLUS, examples)
     use = f"{licence({'crema-d'})}, from CAM++ of 3D-Speaker (Apache-2.0)"
     record(options.models, {CAMPPLUS: use})
 
