@@ -303,7 +303,7 @@ def mixed(network: Any, start: Any, *, kept: float) -> Any:
 
 
 def write(network: Any, target: Path, examples: Sequence[Floats]) -> None:
-    """The network as ONNX, in numbers of 8 bits but for its first and its last layer.
+    """The network as ONNX, its convolutions over time in numbers of 8 bits, those over time and bands and the last exact.
 
     `bands`, shape (1, frames, `BANDS`), frames a multiple of `BLOCK_FRAMES`, become `embeddings`, shape (1, frames / 10,
     `DIMENSIONS`). The ranges of the numbers inside are those of `examples` of `bands`.
@@ -320,7 +320,12 @@ def write(network: Any, target: Path, examples: Sequence[Floats]) -> None:
             return None if bands is None else {"bands": bands}
 
     model = exported(network)
-    layers = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    shapes = {weight.name: weight.dims for weight in model.graph.initializer}
+    over_time = [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and len(shapes[node.input[1]]) == 3  # out, in, steps
+    ]
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder) / "exact.onnx"
@@ -329,8 +334,7 @@ def write(network: Any, target: Path, examples: Sequence[Floats]) -> None:
             exact,
             target,
             Examples(),
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=[layers[0], layers[-1]],
+            nodes_to_quantize=over_time[:-1],
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,

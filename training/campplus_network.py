@@ -17,8 +17,8 @@ from callmood.diarize.campplus import BANDS, DIMENSIONS
 
 _CONTEXT_BLOCK, _CONTEXT_BLOCKS = 15, 5
 """The masks follow from means over five blocks of 15 steps of 20 ms, a block at a time."""
-_WINDOW, _HOP = 55, 5
-"""The embeddings are of 1.1 s each 0.1 s."""
+_HOP, _HOPS = 5, 11
+"""The embeddings are of 1.1 s each 0.1 s, in steps of 20 ms."""
 _WHOLE_SEGMENT = 100
 """The paper's masks follow from means over the whole recording and over segments of so many steps."""
 _GROWTH, _BOTTLENECK, _CHANNELS = 32, 128, 32
@@ -51,7 +51,9 @@ class CamPlusNetwork(nn.Module):  # type: ignore[misc]
         if not self.over_time:
             return self.embedding(steps.mean(-1), steps.std(-1))
         mean, square = (
-            functional.avg_pool1d(each, _WINDOW, _HOP, (_WINDOW - _HOP) // 2, count_include_pad=False)
+            functional.avg_pool1d(
+                functional.avg_pool1d(each, _HOP, _HOP), _HOPS, 1, _HOPS // 2, count_include_pad=False
+            )
             for each in (steps, steps * steps)
         )
         return self.embedding(mean, torch.sqrt(torch.clamp(square - mean * mean, min=1e-6))).transpose(1, 2)
