@@ -5,8 +5,8 @@
 
 The recipe is written here as tutorials have it: librosa loads the call, pyannote.audio's SpeakerDiarization finds the
 turns (`benchmarks.peer` says with which weights), librosa's MFCC of each turn go through Keras's `predict`, a turn at a
-time. Both sides are told that there are two speakers. The emotion network is callmood's on both sides; its voice network is
-that of `benchmarks/kept_out`.
+time. Both sides are told that there are two speakers. The emotion network is callmood's on both sides; its own voice
+network is that of `benchmarks/kept_out`.
 
 One thread each. Loading, and a first call that is not counted, come before; no database is written on either side.
 DER as in `benchmarks.diarization`, overlaps scored, with a collar of 0.25 s.
