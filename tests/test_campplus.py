@@ -194,7 +194,7 @@ def test_what_is_written_differs_by_the_rounding_to_eight_bits(start: Path, tmp_
     assert (tmp_path / CAMPPLUS).stat().st_size < 10e6
 
 
-def test_examples_are_calls(lessons: Taught) -> None:
+def test_examples_are_four_utterances(lessons: Taught) -> None:
     found = examples_of(lessons, replace(TINY, examples=3))
     assert [part.shape for part in found] == [(1, 4 * TINY.frames, BANDS)] * 3
 

@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import logging
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from callmood.diarize.voice import unit
 from callmood.errors import CallmoodError
 from callmood.model_files import CAMPPLUS
 from callmood.types import Floats
-from training import augment
+from training import augment, speaker
 from training.cache import built_whole
 from training.corpora import SHARED, Clip, add_corpus_options, clips_from_options, load_clip, speaker_traits
 from training.export import licence, record
@@ -55,7 +56,7 @@ class Recipe:
     calls: int = 6
     """Simulated calls in a batch, of two voices each,"""
     one_sex: float = 0.8
-    """of which at least this share are of one sex."""
+    """this share of which are of one sex on purpose, and of the others those that chance makes so."""
     utterances: int = 5
     """Of each voice in a call."""
     frames: int = 5 * BLOCK_FRAMES
@@ -92,9 +93,10 @@ def training_clips(clips: Sequence[Clip]) -> list[Clip]:
 def teach(clips: Sequence[Clip], start: Path, recipe: Recipe, *, cache: Path) -> Floats:
     """What the network of `start` says of each clip, clean and at each speed: shape (clips, speeds, `DIMENSIONS`).
 
-    Of clips of more than four seconds, the first four; clips of less than one are repeated.
+    Each is cut or repeated to the nearest half second between one and four.
     """
-    sources = [Path(str(module.__file__)).read_bytes() for module in (augment, campplus)]
+    modules = [augment, campplus, speaker, sys.modules[__name__]]
+    sources = [Path(str(module.__file__)).read_bytes() for module in modules]
     decisive = [
         [(clip.file, clip.path.stat().st_size) for clip in clips],
         list(recipe.speeds),
@@ -344,13 +346,13 @@ def write(network: Any, target: Path, examples: Sequence[Floats]) -> None:
 
 
 def examples_of(taught: Taught, recipe: Recipe) -> list[Floats]:
-    """Mel bands of some calls, one utterance after another, shape (1, frames, `BANDS`) each."""
+    """Four utterances of one voice of each of some calls, less the mean of the call: shape (1, frames, `BANDS`) each."""
     batches = (draw_batch(taught, recipe, step)[0] for step in range(recipe.examples))
     return [np.concatenate(list(bands))[np.newaxis, : 4 * recipe.frames] for bands in batches]
 
 
 def exported(network: Any) -> Any:
-    """A network of `CamPlusNetwork` as ONNX, its normalisations folded into its convolutions."""
+    """A network of `CamPlusNetwork` as ONNX, the normalisations that follow its convolutions folded into them."""
     import io
     import warnings
 

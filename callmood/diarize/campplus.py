@@ -2,7 +2,7 @@
 
 3D-Speaker's network, which has heard some 200,000 speakers, trained on by `training.campplus` over telephone lines and
 across emotions. Here it goes once over each stretch of speech: what it takes from its surroundings are means over 1.5 s
-around a frame, and not over a recording as in the paper, so that who speaks two seconds away does not matter.
+around a frame, and not over a recording as in the paper, so that who speaks two seconds away matters little.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class CamPlus:
         """Embeddings of the speech in `stretches` of a channel at 8 kHz into `out`, shape (sum of `steps`, `DIMENSIONS`).
 
         There are `steps` of a tenth of a second in each stretch; an embedding is of the 1.1 s around its middle, as far as
-        they lie in the stretch.
+        they lie in the stretch, which is filled up to a whole block with the mean of the call.
         """
         gain = _gain(samples, stretches)
         # Computed twice, first for their mean, so that those of a long call need not lie in memory at once.

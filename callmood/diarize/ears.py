@@ -1,7 +1,7 @@
 """What tells the voices of a call apart: two networks that err on other voices, side by side.
 
 Ours was trained from nothing on the emotional speech of a hundred voices (the commercial set's: 76) over telephone lines;
-CAM++ had heard some 200,000 voices before it was trained on in the same way.
+CAM++ had heard some 200,000 voices before it was trained on over the same kind of lines.
 """
 
 from __future__ import annotations
