@@ -7,7 +7,7 @@ It starts from 3D-Speaker's own checkpoint (`campplus_cn_en_common.pt`, Apache-2
 
 The teacher is that network on the clean clips at 16 kHz. On the same clips over telephone lines the student learns
 what the teacher says of the clip, which of the voices it is (each a fixed direction: the mean of what the teacher says of
-all its emotions, so that the space remains the teacher's), and which of two voices of a call, mostly of one sex.
+all its emotions, so that the space remains the teacher's), and which of two voices of a call.
 It hears CREMA-D without the speakers of the benchmarks (`training.speaker.HELD_OUT`, `DEVELOPMENT`), so that the
 network that ships is the one that is measured.
 """
@@ -36,7 +36,7 @@ from callmood.model_files import CAMPPLUS
 from callmood.types import Floats
 from training import augment, speaker
 from training.cache import built_whole
-from training.corpora import SHARED, Clip, add_corpus_options, clips_from_options, load_clip, speaker_traits
+from training.corpora import SHARED, Clip, add_corpus_options, clips_from_options, load_clip
 from training.export import licence, record
 from training.speaker import DEVELOPMENT, HELD_OUT, Hearing, Takes, loud_parts, read_takes, segment
 
@@ -54,9 +54,7 @@ class Recipe:
     least_snr_db: float = 5.0
     steps: int = 2000
     calls: int = 6
-    """Simulated calls in a batch, of two voices each,"""
-    one_sex: float = 0.8
-    """this share of which are of one sex on purpose, and of the others those that chance makes so."""
+    """Simulated calls in a batch, of two voices each."""
     utterances: int = 5
     """Of each voice in a call."""
     frames: int = 5 * BLOCK_FRAMES
@@ -184,26 +182,21 @@ class Taught:
     """What it says of each voice: unit vectors, shape (voices, `DIMENSIONS`)."""
     middle: Floats
     """What it says on average, shape (`DIMENSIONS`,)."""
-    sex: NDArray[np.str_]
-    """Of each voice,"""
     speed: NDArray[np.float64]
-    """and at which speed it is one."""
+    """At which each voice is one."""
 
 
-def taught(clips: Sequence[Clip], takes: Takes, said: Floats, recipe: Recipe) -> Taught:
-    """From the takes of clips and what the teacher says of them, shape (clips, speeds, `DIMENSIONS`)."""
+def taught(takes: Takes, said: Floats, recipe: Recipe) -> Taught:
+    """From takes and what the teacher says of their clips, shape (clips, speeds, `DIMENSIONS`)."""
     said = said.reshape(-1, DIMENSIONS)
     middle = said.mean(axis=0)
     means = np.array([said[takes.voice == voice].mean(axis=0) for voice in range(takes.voices)])
     first = [int(np.argmax(takes.voice == voice)) for voice in range(takes.voices)]
-    speakers = [clips[take // len(recipe.speeds)].speaker for take in first]
-    traits = speaker_traits(speakers, *{clip.path.parent for clip in clips})
     return Taught(
         takes=takes,
         said=unit(said - middle),
         voices=unit(means - middle),
         middle=middle,
-        sex=np.array([str(traits[speaker].sex) if speaker in traits else "" for speaker in speakers]),
         speed=np.array([recipe.speeds[take % len(recipe.speeds)] for take in first]),
     )
 
@@ -215,7 +208,7 @@ def draw_batch(taught: Taught, recipe: Recipe, step: int) -> tuple[Floats, NDArr
     segments, chosen = [], []
     for _ in range(recipe.calls):
         call = []
-        for voice in _pair(taught, recipe, rng):
+        for voice in _pair(taught, rng):
             for take in rng.choice(np.flatnonzero(takes.voice == voice), recipe.utterances):
                 call.append(segment(takes.frames[take], recipe.frames, rng))
                 chosen.append(take)
@@ -225,12 +218,10 @@ def draw_batch(taught: Taught, recipe: Recipe, step: int) -> tuple[Floats, NDArr
     return np.stack(segments), np.array(chosen)
 
 
-def _pair(taught: Taught, recipe: Recipe, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Two voices of one speed, and as often as the recipe says of one sex."""
+def _pair(taught: Taught, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Two voices of one speed."""
     first = int(rng.integers(taught.takes.voices))
     alike = taught.speed == taught.speed[first]
-    if rng.random() < recipe.one_sex:
-        alike &= taught.sex == taught.sex[first]
     alike[first] = False
     return np.array([first, rng.choice(np.flatnonzero(alike))])
 
@@ -397,14 +388,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.jobs)
     recipe = Recipe(seed=options.seed, steps=options.steps)
     try:
+        before = load(options.start, over_time=True)
         clips = training_clips(clips_from_options(options, corpora=["crema-d"]))
         takes = read_takes(clips, recipe.hearing, noise=options.noise, cache=options.cache, jobs=options.jobs)
         said = teach(clips, options.start, recipe, cache=options.cache)
-        learned = taught(clips, takes, said, recipe)
+        learned = taught(takes, said, recipe)
         network = fit(learned, options.start, recipe)
     except CallmoodError as error:
         parser.error(str(error))
-    before = load(options.start, over_time=True)
     examples = examples_of(learned, recipe)
     write(mixed(network, before, kept=recipe.kept), options.models / CAMPPLUS, examples)
     use = f"{licence({'crema-d'})}, from CAM++ of 3D-Speaker (Apache-2.0)"

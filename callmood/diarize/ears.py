@@ -110,11 +110,11 @@ def blocks(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 def stretches_of(regions: Regions) -> Regions:
     """The regions, those longer than `MAX_STRETCH_S` cut into equal parts."""
-    cut = [
+    parts = [
         np.linspace(start_s, end_s, int(np.ceil((end_s - start_s) / MAX_STRETCH_S)) + 1)
         for start_s, end_s in regions
     ]
-    return np.concatenate([np.column_stack((edges[:-1], edges[1:])) for edges in cut])
+    return np.concatenate([np.column_stack((edges[:-1], edges[1:])) for edges in parts])
 
 
 def steps_of(stretch: NDArray[np.float64]) -> int:
