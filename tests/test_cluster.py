@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import pytest
 import callmood
 from benchmarks.cluster import DaskProcesses, free_port
 from benchmarks.kills import differences, make_calls, stand_in_work
+from callmood import cluster as clusters
 from callmood import workers
 from callmood.cluster import with_dask
 from callmood.cluster.on_worker import Task
@@ -234,6 +236,7 @@ def ray_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayProcesses]:
 
 
 ANALYZE = """
+import os
 import sys
 import callmood
 import test_cluster
@@ -242,17 +245,41 @@ from callmood.errors import ClusterError
 
 workers._work = test_cluster.slow_work
 calls, database, address = sys.argv[1:]
+progress = test_cluster.losing_ray(address) if "TO_BE_LOST" in os.environ else print
 try:
     callmood.analyze(
         calls,
         db=database,
         backend="ray",
         scheduler=address,
-        progress=lambda progress: print(progress.result.status, flush=True),
+        progress=lambda given: progress(given.result.status),
     )
 except ClusterError as error:
     print(error)
 """
+
+
+def losing_ray(address: str) -> Callable[[str], None]:
+    """Progress that prints, and has the cluster of Ray killed after the first result: at the worst moment, when it was
+    just seen to be there."""
+    processes = RayProcesses(address=address, folder=Path(os.environ["TO_BE_LOST"]))
+    connect_to = socket.create_connection
+    results: list[str] = []
+
+    def look(*where: Any, **options: Any) -> socket.socket:
+        connected = connect_to(*where, **options)
+        if results:
+            processes.signal(signal.SIGKILL)
+        return connected
+
+    def progress(status: str) -> None:
+        print(status)
+        results.append(status)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket, "create_connection", look)
+    patch.setattr(clusters, "_LOOK_EVERY_S", 0.0)
+    return progress
 
 
 def run_on_ray(calls: Path, database: Path, address: str) -> subprocess.Popen[str]:
@@ -280,18 +307,15 @@ def test_ray_does_the_same_work_and_a_recording_that_kills_its_process_is_quaran
 
 
 def test_a_lost_head_of_ray_ends_the_run_and_what_was_finished_is_kept(
-    calls: Path, ray_processes: RayProcesses, tmp_path: Path
+    calls: Path, ray_processes: RayProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TO_BE_LOST", str(ray_processes.folder))
     database = tmp_path / "many.duckdb"
     process = run_on_ray(calls, database, ray_processes.address)
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    ray_processes.signal(signal.SIGKILL)
     said, _ = process.communicate(timeout=300)
 
     assert process.returncode == 0, said
     assert "the cluster of ray was lost; finished recordings are kept" in said, said
     with connect(database) as connection:
         (kept,) = connection.execute("SELECT count(*) FROM calls").fetchall()
-    assert first
     assert 1 <= kept[0] < 14

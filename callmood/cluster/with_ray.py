@@ -18,6 +18,8 @@ from callmood.workers import pool_options
 _RETRIES = 1
 """How often Ray does a task again whose worker was lost."""
 _CONNECT_S = 10.0
+_FIRST_ANSWER_S = 2.0
+"""For the first word of how many slots there are."""
 
 
 class RayCluster:
@@ -58,15 +60,25 @@ class RayCluster:
                 "--scheduler."
             ) from error
         self._carry_out = ray.remote(max_retries=_RETRIES)(carry_out_here)
+        self._count_slots = ray.remote(num_cpus=0, max_retries=-1)(_count_slots)
         self._running: set[Any] = set()
+        self._slots = 0
+        self._asked: Any = None
 
     def slots(self) -> int:
-        # Asked without a head, Ray waits for a minute and then ends the whole process.
+        # Ray waits a minute for a head that went while it was asked, and then ends the process that asked: so that is one
+        # of Ray's own, and its answer is taken at a later look.
+        ray = self._ray
         try:
             socket.create_connection(self._head, timeout=_CONNECT_S).close()
-            return int(self._ray.cluster_resources().get("CPU", 0))
-        except (OSError, RuntimeError, self._ray.exceptions.RayError) as error:
+            if self._asked is None:
+                self._asked = self._count_slots.remote()
+            answered, _ = ray.wait([self._asked], timeout=0.0 if self._slots else _FIRST_ANSWER_S)
+            if answered:
+                self._slots, self._asked = ray.get(self._asked), None
+        except (OSError, RuntimeError, ray.exceptions.RayError) as error:
             raise self._lost() from error
+        return self._slots
 
     def submit(self, task: Task) -> Hashable:
         try:
@@ -108,3 +120,10 @@ class RayCluster:
             f"{printable(self._address)}: the cluster of ray was lost; finished recordings are kept, run again to go on "
             "when it is back."
         )
+
+
+def _count_slots() -> int:
+    """How many the cluster has, asked by a task of it."""
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 0))
