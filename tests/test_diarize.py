@@ -24,6 +24,7 @@ from callmood.diarize.turns import join_regions, mark_overlap, mean_confidence, 
 from callmood.diarize.vad import (
     STEP,
     VadSettings,
+    level_db,
     speech_in_calls,
     speech_probabilities,
     speech_probability,
@@ -33,7 +34,9 @@ from callmood.diarize.voice import relative_to_call, unit
 from callmood.errors import EngineUnavailableError, ModelError, RecordingError, UsageError
 from callmood.model_files import VOICE_WEIGHTS, WEIGHTS, models_folder
 from callmood.types import Audio, Floats, Turn
+from training.corpora import read_manifest
 from training.export import record
+from training.speaker import speech_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -238,6 +241,43 @@ def test_a_voice_is_found_however_faint_its_channel_is() -> None:
     assert np.diff(faint).sum() == pytest.approx(np.diff(whole).sum(), rel=0.1)
 
 
+@pytest.mark.skipif(not (SHARED / "corpora").exists(), reason="the corpora beside the project are not here")
+def test_a_scream_is_found_and_a_loud_tone_beside_the_voice_is_not() -> None:
+    clips = {clip.file.rpartition("/")[2]: clip for clip in read_manifest(SHARED / "corpora/ravdess.csv")[0]}
+    calm, scream = (speech_of(clips[f"03-01-{name}-06.opus"]) for name in ("01-01-01-01", "05-02-01-01"))
+    calm, scream = (0.2 * part / np.abs(part).max() for part in (calm, scream))
+    tone = 0.1 * tones(440, on_s=12, off_s=0)[: len(scream)]
+    for heard, found in ((scream, 0.6), (tone, 0.0)):
+        call = (
+            np.concatenate((calm, silence(0.5), heard, silence(0.5), calm))
+            + 1e-4 * hiss(20)[: 2 * len(calm) + len(heard) + 8000]
+        )
+        (regions,) = speech_in_calls([call.astype(np.float32)])
+        start_s = (len(calm) / 8000) + 0.5
+        inside = np.clip(regions, start_s, start_s + len(heard) / 8000)
+        share = np.diff(inside).sum() / (len(heard) / 8000)
+        assert share >= found if found else share < 0.05
+
+
+def test_what_is_heard_again_slower_lies_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = 0.001 * hiss(100)
+    samples[3 * 8000 : 75 * 8000] *= 100
+    asked = []
+
+    def probabilities(recordings: list[Floats], gains: list[float]) -> list[Floats]:
+        """Nothing at first; then what is loud."""
+        asked.append(len(recordings[0]) / 8000)
+        steps = [level_db(each * np.float32(len(asked) > 1)) > -40 for each in recordings]
+        return [
+            np.pad(each, (0, -(-len(samples) // STEP) - len(each))).astype(np.float32)
+            for each, samples in zip(steps, recordings, strict=True)
+        ]
+
+    monkeypatch.setattr(vad, "speech_probabilities", probabilities)
+    assert speech_in_calls([samples])[0] == pytest.approx(np.array([[3.0, 75.0]]), abs=0.07)
+    assert asked == pytest.approx([100, 32 / 0.75, 32 / 0.75, 14 / 0.75], abs=0.1)
+
+
 def test_a_region_ends_where_its_level_does(monkeypatch: pytest.MonkeyPatch) -> None:
     # Speech for the network from 1.024 to 3.072 s, of which the first and last half second is 40 dB fainter.
     samples = 0.5 * hiss(4.096)
@@ -246,6 +286,7 @@ def test_a_region_ends_where_its_level_does(monkeypatch: pytest.MonkeyPatch) -> 
     heard = np.zeros(128, dtype=np.float32)
     heard[32:96] = 1.0
     monkeypatch.setattr(vad, "speech_probabilities", lambda each, gains: [heard] * len(each))
+    monkeypatch.setattr(vad, "_hear_slowed", lambda *_: None)
     assert speech_in_calls([samples])[0] == pytest.approx(np.array([[1.536, 2.56]]))
 
 
@@ -502,8 +543,8 @@ def test_level_and_line_are_taken_out_of_what_the_voice_network_hears() -> None:
 
 def test_auto_takes_channels_for_two_and_builtin_for_one() -> None:
     auto = make_diarizer("auto", speakers=2)
-    assert engine_for(auto, audio(silence(0.1)[None].repeat(2, axis=0))).name == "channels 2"
-    assert engine_for(auto, audio(silence(0.1)[None])).name == "builtin 5"
+    assert engine_for(auto, audio(silence(0.1)[None].repeat(2, axis=0))).name == "channels 3"
+    assert engine_for(auto, audio(silence(0.1)[None])).name == "builtin 6"
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ Floats64 = NDArray[np.float64]
 class BuiltinDiarizer:
     """Speakers of a one-channel call by their voices."""
 
-    name = "builtin 5"
+    name = "builtin 6"
     by_channel = False
 
     def __init__(

@@ -29,7 +29,7 @@ _CONTEXT_S = 0.3
 class ChannelsDiarizer:
     """Voice activity per channel; the left one is S1, the right one S2."""
 
-    name = "channels 2"
+    name = "channels 3"
     by_channel = True
 
     def __call__(self, audio: Audio) -> tuple[Turn, ...]:

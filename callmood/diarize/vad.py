@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,18 +51,34 @@ class VadSettings:
 
 
 DEFAULT_VAD = VadSettings()
-CALL_VAD = VadSettings(onset=0.3, offset=0.3)
-"""For the turns of a call; chosen with the four constants below on calls of development speakers (see the card)."""
+CALL_VAD = VadSettings(onset=0.4, offset=0.4)
+"""For the turns of a call; chosen with the constants below on calls of development speakers (see the card)."""
 
-AMPLIFIED_DBFS = 10.0
+AMPLIFIED_DBFS = (-15.0, 10.0)
 """The network overlooks faint and noisy voices, and hears them when they are amplified: until a tenth of the steps that
-are not silent lie above this,"""
+are not silent lie above this. Each channel is heard in both ways, of which the root mean square decides;"""
 _MOST_GAIN_DB = 40.0
-"""but by no more than this: noise must not become speech."""
+"""amplified by no more than this: noise must not become speech."""
 _SILENT_DBFS = -70.0
-EDGE_DB = 20.0
+SLOWED = 0.75
+"""It overlooks screams, and hears them at this speed, lower and slower: so is heard again what was no speech but lies"""
+_LOUD_DB = 20.0
+"""less than this below the 95th percentile of the steps that are not silent,"""
+_LOUD_S = 0.25
+"""for so long"""
+_LOUD_PAUSE_S = 0.125
+"""(shorter pauses apart),"""
+_AROUND_S = 1.0
+"""with this much around it,"""
+_LOUD_AT_ONCE_S = 30.0
+"""and in parts if it is longer."""
+EDGE_DB = 28.0
 """The network takes 0.1 s to notice that speech has ended: at the edges of a region, what is further below its 95th
-percentile is a pause."""
+percentile is a pause,"""
+ABOVE_NOISE_DB = 6.0
+"""and so is what is not further above the level that a tenth of the steps stay below;"""
+_NOT_QUIET_DB = 10.0
+"""but nothing that is less than this below that percentile."""
 
 _FLOOR = 1e-8
 """Mean square (-80 dBFS) below which level is line noise."""
@@ -95,24 +112,54 @@ def speech_probabilities(recordings: Sequence[Floats], *, gains: Sequence[float]
 
 
 def speech_in_calls(recordings: Sequence[Floats]) -> list[Regions]:
-    """Regions of speech of several recordings (or channels) of a call, as `speech_probabilities` takes them.
-
-    Each is heard as it is and amplified; the mean of both probabilities decides.
-    """
+    """Regions of speech of several recordings (or channels) of a call, as `speech_probabilities` takes them."""
     levels = [level_db(samples) for samples in recordings]
-    gains = [1.0] * len(recordings) + [_gain(level) for level in levels]
-    heard = speech_probabilities([*recordings, *recordings], gains=gains)
+    gains = [_gains(level) for level in levels]
+    heard = _heard(recordings, gains)
     found = []
-    for samples, level, as_is, amplified in zip(
-        recordings, levels, heard[: len(levels)], heard[len(levels) :], strict=True
-    ):
-        regions = speech_regions(
-            (as_is + amplified) * np.float32(0.5), duration_s=len(samples) / RATE_HZ, settings=CALL_VAD
-        )
+    for samples, level, own_gains, probability in zip(recordings, levels, gains, heard, strict=True):
+        _hear_slowed(samples, level, own_gains, probability)
+        regions = speech_regions(probability, duration_s=len(samples) / RATE_HZ, settings=CALL_VAD)
         # What is left of a click with quiet around it is a click.
         trimmed = _without_quiet_edges(regions, level)
         found.append(trimmed[trimmed[:, 1] - trimmed[:, 0] >= CALL_VAD.min_speech_s])
     return found
+
+
+def _heard(recordings: Sequence[Floats], gains: Sequence[tuple[float, ...]]) -> list[Floats]:
+    """Root mean square of the probabilities at the gains of each recording."""
+    ways = len(AMPLIFIED_DBFS)
+    found = speech_probabilities(
+        [samples for samples in recordings for _ in range(ways)],
+        gains=[gain for own in gains for gain in own],
+    )
+    return [
+        np.sqrt(np.mean(np.square(found[first : first + ways]), axis=0))
+        for first in range(0, len(found), ways)
+    ]
+
+
+def _hear_slowed(samples: Floats, level: Floats, gains: tuple[float, ...], probability: Floats) -> None:
+    """Hear what is loud and has no probability of speech again, slower, and put what it has then in place."""
+    import soxr
+
+    sounding = level[level > _SILENT_DBFS]
+    if not len(sounding):
+        return
+    least_db = float(np.percentile(sounding, 95)) - _LOUD_DB
+    loud = _runs((level >= least_db) & (probability[: len(level)] < CALL_VAD.onset))
+    regions = join_regions(
+        np.asarray(loud * STEP_S, dtype=np.float64), max_pause_s=_LOUD_PAUSE_S, min_s=_LOUD_S
+    )
+    around = round(_AROUND_S / STEP_S)
+    for start, stop in np.rint(regions / STEP_S).astype(int).tolist():
+        for first, end in pairwise([*range(start, stop, round(_LOUD_AT_ONCE_S / STEP_S)), stop]):
+            before = max(first - around, 0)
+            part = samples[before * STEP : (end + around) * STEP].astype(np.float32)
+            (slowed,) = _heard([soxr.resample(part, RATE_HZ * SLOWED, RATE_HZ)], [gains])
+            at = (np.arange(first, end) - before + 0.5) / SLOWED - 0.5
+            again = np.interp(at, np.arange(len(slowed)), slowed)
+            probability[first:end] = np.maximum(probability[first:end], again)
 
 
 def cut(samples: Floats, region: NDArray[np.float64]) -> Floats:
@@ -133,22 +180,25 @@ def level_db(samples: Floats) -> Floats:
     return level
 
 
-def _gain(level: Floats) -> float:
+def _gains(level: Floats) -> tuple[float, ...]:
     sounding = level[level > _SILENT_DBFS]
     if not len(sounding):
-        return 1.0
-    missing_db = AMPLIFIED_DBFS - float(np.percentile(sounding, 90))
-    return float(10 ** (np.clip(missing_db, 0.0, _MOST_GAIN_DB) / 20))
+        return (1.0,) * len(AMPLIFIED_DBFS)
+    missing_db = np.array(AMPLIFIED_DBFS) - np.percentile(sounding, 90)
+    return tuple((10 ** (np.clip(missing_db, 0.0, _MOST_GAIN_DB) / 20)).tolist())
 
 
 def _without_quiet_edges(regions: Regions, level: Floats) -> Regions:
-    """The regions, each from the first to the last of its steps that are not `EDGE_DB` below its loud ones."""
+    """The regions, each from the first to the last of its steps that are not quiet (see `EDGE_DB`)."""
     kept = regions.copy()
+    noise_db = float(np.percentile(level, 10)) if len(level) else _SILENT_DBFS
     for region in kept:
         first, end = int(region[0] / STEP_S), min(int(np.ceil(region[1] / STEP_S)), len(level))
         own = level[first:end]
         if len(own):
-            loud = np.flatnonzero(own >= np.percentile(own, 95) - EDGE_DB)
+            loud_db = float(np.percentile(own, 95))
+            least_db = min(max(loud_db - EDGE_DB, noise_db + ABOVE_NOISE_DB), loud_db - _NOT_QUIET_DB)
+            loud = np.flatnonzero(own >= least_db)
             region[0] = max(region[0], (first + loud[0]) * STEP_S)
             region[1] = min(region[1], (first + loud[-1] + 1) * STEP_S)
     return kept
@@ -157,15 +207,18 @@ def _without_quiet_edges(regions: Regions, level: Floats) -> Regions:
 def speech_regions(probability: Floats, *, duration_s: float, settings: VadSettings = DEFAULT_VAD) -> Regions:
     """Regions of speech, in seconds within [0, duration_s], from one probability per 32 ms."""
     # Hysteresis without a loop: runs above `offset` that somewhere reach `onset`.
-    edges = np.flatnonzero(
-        np.diff(np.concatenate(([False], probability >= settings.offset, [False])).astype(np.int8))
-    )
     runs = [
         (first + int(np.argmax(probability[first:end] >= settings.onset)), end)
-        for first, end in edges.reshape(-1, 2)
+        for first, end in _runs(probability >= settings.offset)
         if probability[first:end].max() >= settings.onset
     ]
     regions = np.array(runs, dtype=np.float64).reshape(-1, 2) * STEP_S
     spoken = join_regions(regions, max_pause_s=settings.min_pause_s, min_s=settings.min_speech_s)
     padded = np.clip(spoken + np.array([-settings.pad_s, settings.pad_s]), 0.0, duration_s)
     return join_regions(padded, max_pause_s=0.0, min_s=0.0)
+
+
+def _runs(steps: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """First step and end of each run of true ones: shape (n,) to (runs, 2)."""
+    changes = np.diff(np.concatenate(([False], steps, [False])).astype(np.int8))
+    return np.flatnonzero(changes).reshape(-1, 2)
