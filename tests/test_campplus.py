@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from callmood.diarize import campplus
 from callmood.diarize.campplus import BANDS, DIMENSIONS, CamPlus, mel_bands
 from callmood.diarize.ears import Ears
 from callmood.diarize.engine import make_diarizer
@@ -21,6 +23,7 @@ from training.campplus import (
     examples_of,
     exported,
     fit,
+    for_the_telephone,
     load,
     losses,
     mixed,
@@ -203,7 +206,7 @@ class Says:
     """In place of the network: the mean of the bands of each tenth of a second."""
 
     def run(self, _: None, given: dict[str, Floats]) -> list[Floats]:
-        tenths = given["bands"].reshape(1, -1, 10, BANDS).mean(axis=2)
+        tenths = given["bands"].reshape(len(given["bands"]), -1, 10, BANDS).mean(axis=2)
         return [np.pad(tenths, ((0, 0), (0, 0), (0, DIMENSIONS - BANDS)))]
 
 
@@ -228,6 +231,41 @@ def test_stretches_are_heard_relative_to_the_call_and_at_one_level() -> None:
     assert found[:, :59] == pytest.approx(expected, abs=0.01)
     assert np.abs(np.roll(expected, 1, axis=0) - expected).max() > 0.5
     assert not found[:, 59:].any()
+
+
+def test_stretches_side_by_side_are_heard_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = np.concatenate([vowels(pitch, 4.0) for pitch in (110, 150, 240, 190)])
+    stretches = np.array([[0.0, 1.5], [2.0, 3.4], [4.0, 7.9], [8.0, 9.45], [9.6, 9.7], [10.0, 15.9]])
+    steps = [15, 14, 39, 15, 1, 59]
+
+    def embedded() -> NDArray[np.float16]:
+        found = np.full((sum(steps), DIMENSIONS), np.nan, dtype=np.float16)
+        CamPlus().embed(samples, stretches, steps, found)
+        return found
+
+    together = embedded()
+    monkeypatch.setattr(campplus, "_FRAMES_SIDE_BY_SIDE", 1)
+    assert together == pytest.approx(embedded(), abs=0.01)
+    assert np.abs(np.roll(together, 15, axis=0) - together).max() > 0.5
+
+
+def test_a_front_for_the_telephone_learns_what_the_whole_one_says(lessons: Taught, start: Path) -> None:
+    import torch
+
+    from training.campplus_network import Front, telephone_front
+
+    network = load(start, over_time=True).eval()
+    bands = torch.tensor(draw_batch(lessons, TINY, 0)[0])
+    with torch.no_grad():
+        expected = Front(network.head, network.xvector.tdnn)(bands)
+        before = telephone_front(network).eval()(bands)
+        recipe = replace(TINY, front_steps=20, front_calls=2, front_learning_rate=1e-3)
+        after = for_the_telephone(network, lessons, recipe)
+        found = Front(after.head, after.xvector.tdnn)(bands)
+        assert ((found - expected) ** 2).mean() < 0.7 * ((before - expected) ** 2).mean()
+
+        (exact,) = onnx_session(exported(after).SerializeToString()).run(None, {"bands": bands.numpy()[:3]})
+        assert exact == pytest.approx(after(bands[:3]).numpy(), abs=1e-3)
 
 
 def test_what_ships_lies_between_the_network_before_and_after(start: Path) -> None:

@@ -21,7 +21,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,11 @@ class Recipe:
     weight_decay: float = 1e-4
     kept: float = 0.25
     """Share that the weights before have in those that ship (Wortsman et al. 2022)."""
+    front_steps: int = 1200
+    """In which a smaller front learns to say what the network's own says,"""
+    front_calls: int = 2
+    """from so many calls each."""
+    front_learning_rate: float = 3e-4
     examples: int = 40
     """Batches whose first four utterances show which numbers occur inside."""
     seed: int = 1
@@ -295,11 +300,46 @@ def mixed(network: Any, start: Any, *, kept: float) -> Any:
     return network
 
 
+def for_the_telephone(network: Any, taught: Taught, recipe: Recipe) -> Any:
+    """The network with a front for the telephone's bands alone, which costs a fifth less and learned to say what its own says
+    (logged: the mean square of what differs, as a share of the variance)."""
+    import torch
+    from torch import nn
+
+    from training.campplus_network import Front, telephone_front
+
+    own = Front(network.head, network.xvector.tdnn).eval()
+    front = telephone_front(network).eval()  # the statistics of its normalisations stay as they are
+    optimizer = torch.optim.Adam(front.parameters(), lr=recipe.front_learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.front_learning_rate, recipe.front_steps, pct_start=0.05
+    )
+    few = replace(recipe, calls=recipe.front_calls)
+    recent = []
+    for step in range(recipe.front_steps):
+        bands = torch.tensor(draw_batch(taught, few, recipe.steps + step)[0])
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                expected = own(bands).float()
+            found = front(bands).float()
+        loss = (found - expected).square().mean() / expected.var()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(front.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        recent.append(loss.item())
+        if (step + 1) % 100 == 0:
+            log.info("front, step %d: %.4f", step + 1, np.mean(recent[-100:]))
+    network.head, network.xvector.tdnn = front.head, front.tdnn
+    return network
+
+
 def write(network: Any, target: Path, examples: Sequence[Floats]) -> None:
     """The network as ONNX, its convolutions over time in numbers of 8 bits, those over time and bands and the last exact.
 
-    `bands`, shape (1, frames, `BANDS`), frames a multiple of `BLOCK_FRAMES`, become `embeddings`, shape (1, frames / 10,
-    `DIMENSIONS`). The ranges of the numbers inside are those of `examples` of `bands`.
+    `bands`, shape (stretches, frames, `BANDS`), frames a multiple of `BLOCK_FRAMES`, become `embeddings`, shape (stretches,
+    frames / 10, `DIMENSIONS`). The ranges of the numbers inside are those of `examples` of `bands`.
     """
     import onnx
     from onnxruntime import quantization
@@ -360,7 +400,7 @@ def exported(network: Any) -> Any:
             buffer,
             input_names=["bands"],
             output_names=["embeddings"],
-            dynamic_axes={"bands": {1: "frames"}, "embeddings": {1: "steps"}},
+            dynamic_axes={"bands": {0: "stretches", 1: "frames"}, "embeddings": {0: "stretches", 1: "steps"}},
             opset_version=17,
             dynamo=False,
         )
@@ -397,7 +437,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CallmoodError as error:
         parser.error(str(error))
     examples = examples_of(learned, recipe)
-    write(mixed(network, before, kept=recipe.kept), options.models / CAMPPLUS, examples)
+    network = for_the_telephone(mixed(network, before, kept=recipe.kept), learned, recipe)
+    write(network, options.models / CAMPPLUS, examples)
     use = f"{licence({'crema-d'})}, from CAM++ of 3D-Speaker (Apache-2.0)"
     record(options.models, {CAMPPLUS: use})
 

@@ -22,6 +22,10 @@ _HOP, _HOPS = 5, 11
 _WHOLE_SEGMENT = 100
 """The paper's masks follow from means over the whole recording and over segments of so many steps."""
 _GROWTH, _BOTTLENECK, _CHANNELS = 32, 128, 32
+_FRONT = 128
+"""Channels that the dense blocks take."""
+_TELEPHONE_BANDS = 64
+"""Those that the telephone carries, and some more: a multiple of 8."""
 _BLOCKS = ((12, 1), (24, 2), (16, 2))
 """Layers and dilation of each."""
 
@@ -33,8 +37,8 @@ class CamPlusNetwork(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.over_time = over_time
         self.head = _Head()
-        layers: OrderedDict[str, nn.Module] = OrderedDict(tdnn=_Tdnn(_CHANNELS * BANDS // 8, 128))
-        channels = 128
+        layers: OrderedDict[str, nn.Module] = OrderedDict(tdnn=_Tdnn(_CHANNELS * BANDS // 8, _FRONT))
+        channels = _FRONT
         for number, (depth, dilation) in enumerate(_BLOCKS, start=1):
             layers[f"block{number}"] = _Block(depth, channels, dilation, over_time=over_time)
             channels += depth * _GROWTH
@@ -71,6 +75,30 @@ class CamPlusNetwork(nn.Module):  # type: ignore[misc]
         return self.xvector.dense(pooled)
 
 
+def telephone_front(network: CamPlusNetwork) -> Any:
+    """The front of the network for the telephone's bands alone, with the same weights as far as it has them."""
+    head = _Head(bands=_TELEPHONE_BANDS)
+    head.load_state_dict(network.head.state_dict())
+    own = network.xvector.tdnn
+    tdnn = _Tdnn(_CHANNELS * _TELEPHONE_BANDS // 8, _FRONT)
+    tdnn.nonlinear.load_state_dict(own.nonlinear.state_dict())
+    with torch.no_grad():
+        by_band = own.linear.weight.unflatten(1, (_CHANNELS, -1))
+        tdnn.linear.weight.copy_(by_band[:, :, : _TELEPHONE_BANDS // 8].flatten(1, 2))
+    return Front(head, tdnn)
+
+
+class Front(nn.Module):  # type: ignore[misc]
+    """From mel bands, (batch, frames, `BANDS`), to what the dense blocks take, (batch, channels, frames / 2)."""
+
+    def __init__(self, head: nn.Module, tdnn: nn.Module) -> None:
+        super().__init__()
+        self.head, self.tdnn = head, tdnn
+
+    def forward(self, bands: Any) -> Any:
+        return self.tdnn(self.head(bands.transpose(1, 2)))
+
+
 def _normalized(channels: int) -> Any:
     return nn.Sequential(OrderedDict(batchnorm=nn.BatchNorm1d(channels), relu=nn.ReLU()))
 
@@ -94,10 +122,12 @@ class _Residual(nn.Module):  # type: ignore[misc]
 
 
 class _Head(nn.Module):  # type: ignore[misc]
-    """Two-dimensional convolutions: (batch, bands, frames) to (batch, channels * bands / 8, frames)."""
+    """Two-dimensional convolutions over the first of the bands: (batch, `BANDS`, frames) to (batch, channels * bands / 8,
+    frames)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bands: int = BANDS) -> None:
         super().__init__()
+        self._bands = bands
         self.conv1 = nn.Conv2d(1, _CHANNELS, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_CHANNELS)
         self.layer1 = nn.Sequential(_Residual(stride=2), _Residual(stride=1))
@@ -106,7 +136,7 @@ class _Head(nn.Module):  # type: ignore[misc]
         self.bn2 = nn.BatchNorm2d(_CHANNELS)
 
     def forward(self, x: Any) -> Any:
-        x = functional.relu(self.bn1(self.conv1(x[:, None])))
+        x = functional.relu(self.bn1(self.conv1(x[:, None, : self._bands])))
         x = self.layer2(self.layer1(x))
         return functional.relu(self.bn2(self.conv2(x))).flatten(1, 2)
 
@@ -135,17 +165,16 @@ class _Masked(nn.Module):  # type: ignore[misc]
 
     def forward(self, x: Any) -> Any:
         if self.over_time:
-            blocks = functional.avg_pool1d(x, _CONTEXT_BLOCK, _CONTEXT_BLOCK, ceil_mode=True)
+            blocks = x.unflatten(-1, (-1, _CONTEXT_BLOCK)).mean(-1)
             around = functional.avg_pool1d(
                 blocks, _CONTEXT_BLOCKS, 1, _CONTEXT_BLOCKS // 2, count_include_pad=False
             )
             # The means over the recording and over a segment of it, which are the same here.
-            mask = self._mask(2 * around).repeat_interleave(_CONTEXT_BLOCK, -1)[..., : x.shape[-1]]
-        else:
-            segments = functional.avg_pool1d(x, _WHOLE_SEGMENT, _WHOLE_SEGMENT, ceil_mode=True)
-            around = segments.repeat_interleave(_WHOLE_SEGMENT, -1)[..., : x.shape[-1]]
-            mask = self._mask(x.mean(-1, keepdim=True) + around)
-        return self.linear_local(x) * mask
+            mask = self._mask(2 * around)
+            return (self.linear_local(x).unflatten(-1, (-1, _CONTEXT_BLOCK)) * mask[..., None]).flatten(-2)
+        segments = functional.avg_pool1d(x, _WHOLE_SEGMENT, _WHOLE_SEGMENT, ceil_mode=True)
+        around = segments.repeat_interleave(_WHOLE_SEGMENT, -1)[..., : x.shape[-1]]
+        return self.linear_local(x) * self._mask(x.mean(-1, keepdim=True) + around)
 
     def _mask(self, context: Any) -> Any:
         return torch.sigmoid(self.linear2(functional.relu(self.linear1(context))))
