@@ -42,12 +42,11 @@ import numpy as np
 from benchmarks.calls import KEPT_OUT
 from callmood.diarize.engine import Diarizer, make_diarizer
 from callmood.diarize.rttm import read_rttm
-from callmood.diarize.turns import Regions, join_regions
 from callmood.diarize.vad import RATE_HZ
 from callmood.types import Audio, Floats, Turn
 from callmood.workers import pool_options
 from training.corpora import Clip, load_clip, read_manifest, speaker_traits
-from training.speaker import DEVELOPMENT, HELD_OUT, loud_parts
+from training.speaker import DEVELOPMENT, HELD_OUT, spoken_parts
 
 COLLARS_S = (0.25, 0.0)
 ONE_SEX, MIXED = 12, 6
@@ -267,25 +266,6 @@ def scripted_calls(
             scripted=True,
             angry=angry,
         )
-
-
-def spoken_parts(samples: Floats) -> tuple[Floats, Regions]:
-    """A clip from the first to the last of its `loud_parts`, and the regions of it that are spoken.
-
-    Spoken is what the telephone band carries at less than 25 dB below the loudest 64 ms and at more than 6 dB above the
-    level that a tenth of the clip stays below: in the clips of a noisy room the first alone would be the room as well.
-    """
-    import librosa
-    from scipy import signal
-
-    whole = loud_parts(samples)
-    first, last = whole[0, 0], whole[-1, 1]
-    band = signal.sosfilt(signal.butter(4, [300, 3400], "bandpass", fs=RATE_HZ, output="sos"), samples)
-    level_db = 20 * np.log10(librosa.feature.rms(y=band, frame_length=512, hop_length=128)[0] + 1e-9)
-    threshold = max(level_db.max() - 25.0, np.percentile(level_db, 10) + 6.0)
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], level_db > threshold, [False])).astype(np.int8)))
-    regions = np.clip(edges.reshape(-1, 2) * 128.0, first, last) - first
-    return samples[first:last], join_regions(regions / RATE_HZ, max_pause_s=0.3, min_s=0.05)
 
 
 def _scripted(

@@ -203,11 +203,11 @@ def test_examples_are_four_utterances(lessons: Taught) -> None:
 
 
 class Says:
-    """In place of the network: the mean of the bands of each tenth of a second."""
+    """In place of the network: the mean of the bands of each tenth of a second, and of overlap that of the first band."""
 
     def run(self, _: None, given: dict[str, Floats]) -> list[Floats]:
         tenths = given["bands"].reshape(len(given["bands"]), -1, 10, BANDS).mean(axis=2)
-        return [np.pad(tenths, ((0, 0), (0, 0), (0, DIMENSIONS - BANDS)))]
+        return [np.pad(tenths, ((0, 0), (0, 0), (0, DIMENSIONS - BANDS))), tenths[..., 0]]
 
 
 def test_stretches_are_heard_relative_to_the_call_and_at_one_level() -> None:
@@ -216,7 +216,7 @@ def test_stretches_are_heard_relative_to_the_call_and_at_one_level() -> None:
     campplus = CamPlus()
     vars(campplus)["_network"] = Says()
     found = np.empty((47, DIMENSIONS), dtype=np.float16)
-    campplus.embed(noise, np.array([[0.0, 3.6], [4.1, 5.13]]), [36, 11], found)
+    overlap = campplus.embed(noise, np.array([[0.0, 3.6], [4.1, 5.13]]), [36, 11], found)
 
     parts = [noise[:28_800], noise[32_800:]]
     level = np.sqrt(np.mean(np.concatenate(parts) ** 2))
@@ -229,6 +229,7 @@ def test_stretches_are_heard_relative_to_the_call_and_at_one_level() -> None:
     ]
     expected = np.concatenate((filled[0], filled[1][:11]))
     assert found[:, :59] == pytest.approx(expected, abs=0.01)
+    assert overlap == pytest.approx(expected[:, 0], abs=0.01)
     assert np.abs(np.roll(expected, 1, axis=0) - expected).max() > 0.5
     assert not found[:, 59:].any()
 

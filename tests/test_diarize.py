@@ -7,7 +7,7 @@ network itself and of real calls.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -400,12 +400,16 @@ def directions(*degrees: float) -> Floats:
     return np.column_stack((np.cos(radians), np.sin(radians))).astype(np.float32)
 
 
-def heard(*degrees: float) -> Heard:
-    """What `Ears` makes of windows that CAM++ hears as these directions, and our own network not at all."""
+def heard(*degrees: float, both: Sequence[int] = ()) -> Heard:
+    """What `Ears` makes of windows that CAM++ hears as these directions, and our own network not at all; two speak at once
+    in those numbered `both`."""
     rows = directions(*degrees)
     apart = rows - rows.mean(axis=0)
     return Heard(
-        windows=unit(apart).astype(np.float16), middle=rows.mean(axis=0), apart=np.linalg.norm(apart, axis=1)
+        windows=unit(apart).astype(np.float16),
+        middle=rows.mean(axis=0),
+        apart=np.linalg.norm(apart, axis=1),
+        overlap=np.where(np.isin(np.arange(len(rows)), both), 0.9, 0.1).astype(np.float32),
     )
 
 
@@ -430,6 +434,42 @@ def test_confidence_is_least_where_both_speakers_are_equally_near() -> None:
     assert len(set(path[:20])) == len(set(path[20:40])) == 1
     assert path[0] != path[20]
     assert confidence[:40].min() > confidence[40]
+
+
+class HearsTwo:
+    """In place of `Ears`: two voices, and 0.4 s in which both speak before the second goes on alone."""
+
+    def embed(self, samples: Floats, stretches: NDArray[np.float64]) -> Heard:
+        assert stretches.tolist() == [[1.0, 5.0], [6.0, 7.0]]
+        return heard(*[0] * 20, *[90] * 20, *[0] * 10, both=[18, 19, 20, 21, 39, 45])
+
+
+@pytest.mark.usefixtures("truthful_vad")
+def test_where_two_speak_at_once_both_have_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builtin, "speech_in_calls", lambda _: [np.array([[1.0, 5.0], [6.0, 7.0]])])
+    diarizer = builtin.BuiltinDiarizer(speakers=2)
+    vars(diarizer)["_ears"] = HearsTwo()
+    turns = diarizer(audio(silence(8.0)[None]))
+
+    # A tenth of a second in which both speak is too short for a turn of its own.
+    assert [(one.speaker, one.start_s, one.end_s, one.overlap_s) for one in turns] == [
+        ("S1", 1.0, pytest.approx(3.2), pytest.approx(0.4)),
+        ("S2", pytest.approx(2.8), 5.0, pytest.approx(0.4)),
+        ("S1", 6.0, 7.0, 0.0),
+    ]
+
+
+def test_one_speaker_talks_over_nobody() -> None:
+    parted = builtin.speakers_of(heard(*range(20), both=[3, 4, 5]), None)
+    assert (parted.second == builtin.NOBODY).all()
+
+
+def test_the_second_of_three_who_speaks_is_the_next_nearest() -> None:
+    parted = builtin.speakers_of(heard(*[0] * 30, *[120] * 30, *[240] * 30, 20, *[0] * 5, both=[90]), 3)
+    first, second, third = parted.path[[0, 30, 60]]
+    assert len({first, second, third}) == 3
+    assert (parted.path[90], parted.second[90]) == (first, second)
+    assert (parted.second[:90] == builtin.NOBODY).all()
 
 
 def test_parts_of_a_call_agree_where_there_are_two_voices() -> None:

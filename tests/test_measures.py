@@ -375,7 +375,7 @@ def test_one_party_alone_has_no_share_of_the_conversation(connection: Connection
     assert "talk_share: only one party is heard" in found["too_thin"]
 
 
-def test_an_engine_that_hears_one_speaker_at_a_time_tells_nothing_of_overtalk(connection: Connection) -> None:
+def test_an_engine_that_heard_one_speaker_at_a_time_tells_nothing_of_overtalk(connection: Connection) -> None:
     found = row(connection, "call_conversation", "one-channel")
 
     check(found, overtalk_s=None, interruptions=None, speaker_changes=1, silence_s=None)

@@ -8,11 +8,20 @@ import pytest
 from audio import write_wav
 
 from benchmarks.calls import KEPT_OUT
-from benchmarks.diarization import _scripted, spoken_parts
+from benchmarks.diarization import _scripted
 from callmood.diarize.voice import VoiceConfig
 from callmood.model_files import CAMPPLUS, VOICE_CONFIG, VOICE_WEIGHTS, describe_models
 from training.corpora import Clip
-from training.speaker import HELD_OUT, Recipe, Takes, draw_batch, fit, loud_parts, training_clips
+from training.speaker import (
+    HELD_OUT,
+    Recipe,
+    Takes,
+    draw_batch,
+    fit,
+    loud_parts,
+    spoken_parts,
+    training_clips,
+)
 
 TINY = replace(
     Recipe(),

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from callmood.diarize.turns import Regions, join_regions
 from callmood.diarize.vad import RATE_HZ
 from callmood.diarize.voice import VoiceConfig, build_voice_network, relative_to_call
 from callmood.emotion.network import STRIDE
@@ -115,6 +116,25 @@ def loud_parts(samples: Floats) -> NDArray[np.int64]:
     heard = signal.sosfilt(band, samples)
     parts: NDArray[np.int64] = librosa.effects.split(heard, top_db=25, frame_length=512, hop_length=128)
     return parts
+
+
+def spoken_parts(samples: Floats) -> tuple[Floats, Regions]:
+    """A clip from the first to the last of its `loud_parts`, and the regions of it that are spoken.
+
+    Spoken is what the telephone band carries at less than 25 dB below the loudest 64 ms and at more than 6 dB above the
+    level that a tenth of the clip stays below: in the clips of a noisy room the first alone would be the room as well.
+    """
+    import librosa
+    from scipy import signal
+
+    whole = loud_parts(samples)
+    first, last = whole[0, 0], whole[-1, 1]
+    band = signal.sosfilt(signal.butter(4, [300, 3400], "bandpass", fs=RATE_HZ, output="sos"), samples)
+    level_db = 20 * np.log10(librosa.feature.rms(y=band, frame_length=512, hop_length=128)[0] + 1e-9)
+    threshold = max(level_db.max() - 25.0, np.percentile(level_db, 10) + 6.0)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], level_db > threshold, [False])).astype(np.int8)))
+    regions = np.clip(edges.reshape(-1, 2) * 128.0, first, last) - first
+    return samples[first:last], join_regions(regions / RATE_HZ, max_pause_s=0.3, min_s=0.05)
 
 
 def speech_of(clip: Clip) -> Floats:

@@ -8,7 +8,7 @@ and settles what each speaker sounds like in this very call.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,11 @@ _ALIKE_PER_DECADE = 0.1
 """and more by this for ten times as much,"""
 _ALIKE_UP_TO_S = 40.0
 """up to here (see the card)."""
-_CONFIDENCE = (-3.94, 6.24, 1.28)
+_CONFIDENCE = (-3.63, 6.86, 1.17)
 """Log-odds that a decision is right: at first, for each unit of cosine similarity by which its own speaker is nearer, and
 for each nat by which clusterings of parts of the call disagree less (`benchmarks.turn_confidence` fits them)."""
+_BOTH = 0.8
+"""Where two speak at once with at least this probability, the speaker whose voice is next nearest speaks, too."""
 _BLOCK_S = 5.0
 """Parts of a call are made of blocks this long, or are its halves;"""
 _LEAST_DISAGREEMENT = 0.02
@@ -57,6 +59,8 @@ _LEAST_OF_PART = 0.1
 """share of a part's windows that each speaker needs in it;"""
 _STARTS_OF_PARTS = 5
 """what each is clustered from."""
+
+NOBODY = -1
 
 Floats64 = NDArray[np.float64]
 
@@ -86,9 +90,14 @@ class BuiltinDiarizer:
         if not len(regions):
             return ()
         stretches = stretches_of(regions)
-        parted = speakers_of(self._ears.embed(samples, stretches), self._speakers)
-        cuts = np.cumsum([steps_of(stretch) for stretch in stretches])[:-1]
-        return _turns(stretches, np.split(parted.path, cuts), np.split(parted.confidence, cuts))
+        heard = self._ears.embed(samples, stretches)
+        parted = speakers_of(heard, self._speakers)
+        return _turns(
+            [
+                *_spells(stretches, parted.path, parted.confidence),
+                *_spells(stretches, parted.second, heard.overlap),
+            ]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +106,8 @@ class Parted:
 
     path: Ints
     """Which speaker each belongs to, shape (n,), from 0."""
+    second: Ints
+    """Who speaks at the same time, `NOBODY` where nobody does: shape (n,)."""
     nearer: Floats
     """By how much the cosine to the own speaker is larger than that to the next: shape (n,), NaN where there is one."""
     agreement: float
@@ -122,7 +133,13 @@ def speakers_of(heard: Heard, speakers: int | None) -> Parted:
         present, path = np.unique(viterbi(_NEARNESS * nearness, _SWITCH_COST), return_inverse=True)
         own = [windows[path == speaker].mean(axis=0, dtype=np.float32) for speaker in range(len(present))]
         centers = unit(np.array(own))
-    one = Parted(path=np.zeros_like(path), nearer=np.full(len(path), np.nan, dtype=np.float32), agreement=0.0)
+    nobody = np.full(len(path), NOBODY)
+    one = Parted(
+        path=np.zeros_like(path),
+        second=nobody,
+        nearer=np.full(len(path), np.nan, dtype=np.float32),
+        agreement=0.0,
+    )
     if len(centers) == 1:
         return one
     if speakers is None and heard.likeness(path == 0) > _one_voice(len(path) * HOP_S):
@@ -134,6 +151,7 @@ def speakers_of(heard: Heard, speakers: int | None) -> Parted:
     np.put_along_axis(nearness, path[:, None], -np.inf, axis=1)
     return Parted(
         path=path,
+        second=np.where(heard.overlap >= _BOTH, nearness.argmax(axis=1), nobody),
         nearer=nearest - nearness.max(axis=1),
         agreement=-float(np.log(1.0 + _LEAST_DISAGREEMENT - agreed)),
     )
@@ -233,18 +251,27 @@ class _Spell:
     confidence: float
 
 
-def _spells(stretches: Regions, paths: Sequence[Ints], confidences: Sequence[Floats]) -> Iterator[_Spell]:
-    for (start_s, end_s), path, confidence in zip(stretches, paths, confidences, strict=True):
-        changes = np.flatnonzero(np.diff(path)) + 1
+def _spells(stretches: Regions, speakers: Ints, confidence: Floats) -> Iterator[_Spell]:
+    """From the speaker of each step of the stretches, one after another, and how sure that is."""
+    cuts = np.cumsum([steps_of(stretch) for stretch in stretches])[:-1]
+    for (start_s, end_s), own, sure in zip(
+        stretches, np.split(speakers, cuts), np.split(confidence, cuts), strict=True
+    ):
+        changes = np.flatnonzero(np.diff(own)) + 1
         edges = [start_s, *(start_s + changes * HOP_S), end_s]
-        for index, steps in enumerate(np.split(np.arange(len(path)), changes)):
-            sure = float(confidence[steps].mean())
-            yield _Spell(float(edges[index]), float(edges[index + 1]), int(path[steps[0]]), sure)
+        for index, steps in enumerate(np.split(np.arange(len(own)), changes)):
+            if own[steps[0]] != NOBODY:
+                yield _Spell(
+                    float(edges[index]),
+                    float(edges[index + 1]),
+                    int(own[steps[0]]),
+                    float(sure[steps].mean()),
+                )
 
 
-def _turns(stretches: Regions, paths: Sequence[Ints], confidences: Sequence[Floats]) -> tuple[Turn, ...]:
+def _turns(spells: Iterable[_Spell]) -> tuple[Turn, ...]:
     """Spells of each speaker joined into turns; speakers are named by first speech."""
-    spells = list(_spells(stretches, paths, confidences))
+    spells = sorted(spells, key=lambda spell: spell.start_s)
     turns = []
     for rank, speaker in enumerate(dict.fromkeys(spell.speaker for spell in spells)):
         own = [spell for spell in spells if spell.speaker == speaker]

@@ -59,8 +59,9 @@ class CamPlus:
     def _network(self) -> Any:
         try:
             network = onnx_session(str(self._path))
-            (bands,), (embeddings,) = network.get_inputs(), network.get_outputs()
-            fits = (bands.name, bands.shape[-1], embeddings.shape[-1]) == ("bands", BANDS, DIMENSIONS)
+            (bands,), (embeddings, overlap) = network.get_inputs(), network.get_outputs()
+            found = (bands.name, bands.shape[-1], embeddings.shape[-1], overlap.name)
+            fits = found == ("bands", BANDS, DIMENSIONS, "overlap")
         except Exception as error:  # onnxruntime has a class for each of many reasons
             raise self._refused() from error
         if not fits:
@@ -70,29 +71,53 @@ class CamPlus:
     def _refused(self) -> ModelError:
         return ModelError(f"{self._path}: not this version's network; use models made for this version.")
 
-    def embed(self, samples: Floats, stretches: Regions, steps: list[int], out: NDArray[np.float16]) -> None:
-        """Embeddings of the speech in `stretches` of a channel at 8 kHz into `out`, shape (sum of `steps`, `DIMENSIONS`).
+    def embed(
+        self, samples: Floats, stretches: Regions, steps: list[int], out: NDArray[np.float16]
+    ) -> Floats:
+        """Embeddings of the speech in `stretches` of a channel at 8 kHz into `out`, shape (sum of `steps`, `DIMENSIONS`);
+        returned is the probability that two speak at once in each of these steps, shape (sum of `steps`,).
 
         There are `steps` of a tenth of a second in each stretch; an embedding is of the 1.1 s around its middle, as far as
         they lie in the stretch, which is filled up to a whole block with the mean of the call. Stretches of as many blocks
         go through the network side by side, which changes nothing for them.
         """
-        gain = _gain(samples, stretches)
-        # Computed twice, first for their mean, so that those of a long call need not lie in memory at once.
-        spread = Spread()
-        for stretch in stretches:
-            spread.add(mel_bands(gain * cut(samples, stretch)))
-        mean = spread.mean.astype(np.float32)
+        overlap = np.empty(len(out), dtype=np.float32)
+        call = CallBands(samples, stretches)
         ends = np.cumsum(steps)
         for numbers, blocks in _side_by_side(stretches):
             bands = np.zeros((len(numbers), blocks * BLOCK_FRAMES, BANDS), dtype=np.float32)
             for number, own in zip(numbers, bands, strict=True):
-                heard = mel_bands(gain * cut(samples, stretches[number])) - mean
+                heard = call[number]
                 own[: len(heard), : heard.shape[1]] = heard
-            (found,) = self._network.run(None, {"bands": bands})
-            for number, rows in zip(numbers, found, strict=True):
+            for number, *said in zip(numbers, *self._network.run(None, {"bands": bands}), strict=True):
                 count = steps[number]
-                out[ends[number] - count : ends[number]] = rows[np.minimum(np.arange(count), len(rows) - 1)]
+                at = np.minimum(np.arange(count), len(said[0]) - 1)
+                own_steps = slice(ends[number] - count, ends[number])
+                out[own_steps], overlap[own_steps] = (each[at] for each in said)
+        return overlap
+
+
+class CallBands:
+    """Mel bands of stretches of a channel at 8 kHz, at one level and less their mean.
+
+    They are computed when they are asked for, and once before for their mean, so that those of a long call need not lie in
+    memory at once.
+    """
+
+    def __init__(self, samples: Floats, stretches: Regions) -> None:
+        self._samples, self._stretches = samples, stretches
+        self._gain = _gain(samples, stretches)
+        spread = Spread()
+        for number in range(len(stretches)):
+            spread.add(self._bands(number))
+        self._mean = spread.mean.astype(np.float32)
+
+    def __getitem__(self, number: int) -> Floats:
+        """Those of a stretch, by its number: shape (frames, bands)."""
+        return self._bands(number) - self._mean
+
+    def _bands(self, number: int) -> Floats:
+        return mel_bands(self._gain * cut(self._samples, self._stretches[number]))
 
 
 def _side_by_side(stretches: Regions) -> Iterator[tuple[list[int], int]]:

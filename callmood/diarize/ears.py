@@ -51,6 +51,8 @@ class Heard:
     apart: Floats
     """and what its part of each window, the last `DIMENSIONS` columns, is multiplied with to be what it was less that mean:
     shape (steps,)."""
+    overlap: Floats
+    """Probability that two speak at once: shape (steps,)."""
 
     def likeness(self, first: NDArray[np.bool_]) -> float:
         """Cosine of what CAM++ says on average of some steps, shape (steps,), and of the others."""
@@ -84,10 +86,10 @@ class Ears:
         own = self._voices.dimensions
         windows = np.empty((sum(steps), own + DIMENSIONS), dtype=np.float16)
         _embed(samples, stretches, steps, self._voices, windows[:, :own])
-        self._campplus.embed(samples, stretches, steps, windows[:, own:])
+        overlap = self._campplus.embed(samples, stretches, steps, windows[:, own:])
         _centre(windows[:, :own], 1.0 - _WEIGHT)
         middle, apart = _centre(windows[:, own:], _WEIGHT)
-        return Heard(windows=windows, middle=middle, apart=apart)
+        return Heard(windows=windows, middle=middle, apart=apart, overlap=overlap)
 
 
 def _centre(part: Halves, weight: float) -> tuple[Floats, Floats]:
