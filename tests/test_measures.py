@@ -170,6 +170,13 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
             duration_s=70.0,
             diarizer="builtin 2",
         ),
+        drawn(
+            "nobody talked over",
+            turn("S1", 0, 10, channel=0),
+            turn("S2", 11, 20, channel=0),
+            duration_s=70.0,
+            diarizer="builtin 6",
+        ),
         CallResult(recording=make_recording("broken"), status="unreadable", error="no audio."),
     ]
     with Store(path) as store:
@@ -382,6 +389,8 @@ def test_an_engine_that_heard_one_speaker_at_a_time_tells_nothing_of_overtalk(co
     assert "overtalk_s: the engine that made the turns gives each moment to one speaker" in found["too_thin"]
     assert "silence_s: silence, tones and music were not told apart" in found["too_thin"]
 
+    check(row(connection, "call_conversation", "nobody talked over"), overtalk_s=0.0, interruptions=0)
+
 
 def test_a_call_in_which_nobody_speaks_is_all_hold_music(connection: Connection) -> None:
     check(
@@ -419,9 +428,9 @@ def test_every_decoded_call_has_one_row_and_every_speaker_one(connection: Connec
     def counted(query: str) -> Any:
         return connection.execute(query).fetchone()
 
-    assert counted("SELECT count(*), count(DISTINCT call_id) FROM call_conversation") == (5, 5)
+    assert counted("SELECT count(*), count(DISTINCT call_id) FROM call_conversation") == (6, 6)
     for view in ("speaker_conversation", "speaker_mood", "speaker_summary"):
-        assert counted(f"SELECT count(*) FROM {view}") == (7,), view
+        assert counted(f"SELECT count(*) FROM {view}") == (9,), view
 
 
 def test_writing_a_call_again_replaces_what_was_derived_of_it(tmp_path: Path) -> None:

@@ -3,16 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 
 from callmood.diarize.campplus import BANDS
 from callmood.diarize.onnx_session import onnx_session
-from callmood.model_files import CAMPPLUS, models_folder
+from callmood.model_files import CAMPPLUS, models_folder, verified
 from callmood.types import Floats
 from training import overlap
 from training.augment import Acoustics
 from training.corpora import Clip
+from training.export import record
 from training.overlap import CHANNELS, HEARD, Recipe, Talk, fit, hearing, joined, listen, simulate
 
 TINY = replace(
@@ -83,9 +85,39 @@ def test_what_is_heard_is_labelled_where_both_speak(monkeypatch: pytest.MonkeyPa
     talk = Talk(samples=samples.astype(np.float32), spoken=(np.array([[0.0, 4.0]]), np.array([[2.0, 4.0]])))
     session = onnx_session(hearing(onnx.load(models_folder() / CAMPPLUS)).SerializeToString())
     first, second = listen(session, talk)
-    for (rows, both), steps, begins, ends in ((first, 104, 75, 104), (second, 74, 0, 50)):
-        assert rows.shape == (steps, CHANNELS)
-        assert np.flatnonzero(both).tolist() == list(range(begins, ends))
+    # Of 2.1 s and 1.5 s, filled up to whole blocks of 0.3 s.
+    for (rows, both), steps, begins, ends, filled in ((first, 104, 75, 104, 105), (second, 74, 0, 50, 75)):
+        assert rows.shape == (filled, CHANNELS)
+        assert np.flatnonzero(both == 1).tolist() == list(range(begins, ends))
+        assert np.flatnonzero(both == -1).tolist() == list(range(steps, filled))
+
+
+def test_a_set_gets_a_network_of_its_own_and_the_default_one_stays(
+    voices: dict[str, list[Clip]],
+    acoustics: Acoustics,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    clips = [clip for of_one in voices.values() for clip in of_one]
+    monkeypatch.setattr(overlap, "clips_from_options", lambda *_, **__: clips)
+    monkeypatch.setattr(overlap, "training_acoustics", lambda *_, **__: acoustics)
+    monkeypatch.setattr(overlap, "_lessons", lessons)
+    monkeypatch.setattr(joblib, "Parallel", lambda **_: list)
+    monkeypatch.setattr(joblib, "delayed", lambda function: function)
+    (tmp_path / "notes").write_text("x")
+    record(tmp_path, {"notes": "a licence"})
+    before = verified(CAMPPLUS)
+    overlap.main(["--models", str(tmp_path), "--calls", "2"])
+    assert verified(CAMPPLUS, tmp_path) == tmp_path / CAMPPLUS
+    assert verified(CAMPPLUS) == before
+    network = onnx_session(str(tmp_path / CAMPPLUS))
+    assert [output.name for output in network.get_outputs()] == ["embeddings", "overlap"]
+
+
+def lessons(*_: object) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    both = np.repeat([[0, 1, -1]], 8, axis=0).repeat(10, axis=1).astype(np.int8)
+    return rng.normal(size=(8, 30, CHANNELS)).astype(np.float16), both
 
 
 def test_training_finds_what_differs_where_two_speak() -> None:

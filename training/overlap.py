@@ -116,7 +116,10 @@ def simulate(voices: Mapping[str, Sequence[Clip]], acoustics: Acoustics, recipe:
         if rng.random() < talking_over / 2 and length > RATE_HZ:
             say(other, max(start + int(rng.uniform(0, length - RATE_HZ / 2)), silent_from[other]), word=True)
         if rng.random() < talking_over:
-            who, start = other, end - int(rng.uniform(0.2, min(1.5, length / RATE_HZ - 0.1)) * RATE_HZ)
+            who, start = (
+                other,
+                end - int(rng.uniform(0.2, np.clip(length / RATE_HZ - 0.1, 0.2, 1.5)) * RATE_HZ),
+            )
         else:
             who, start = (other if rng.random() < 0.8 else who), end + int(rng.uniform(0.1, 1.0) * RATE_HZ)
     over_line = partial(_over_line, acoustics=acoustics, rng=rng)
@@ -153,26 +156,27 @@ def _over_line(track: Floats, *, acoustics: Acoustics, rng: np.random.Generator)
     return np.pad(coded, (0, max(len(track) - len(coded), 0)))[: len(track)]
 
 
-def listen(network: Any, talk: Talk) -> Iterator[tuple[Halves, NDArray[np.bool_]]]:
-    """What is heard in each stretch of a call's speech, shape (steps, `CHANNELS`), and in which steps both speak."""
+def listen(network: Any, talk: Talk) -> Iterator[tuple[Halves, NDArray[np.int8]]]:
+    """What is heard in each stretch of a call's speech, shape (steps, `CHANNELS`), and whether two speak in each step: 1 or 0,
+    or -1 where the stretch is filled up."""
     (regions,) = speech_in_calls([talk.samples])
     if not len(regions):
         return
     stretches = stretches_of(regions)
-    both = np.ones(round(len(talk.samples) / RATE_HZ * STEPS_PER_S) + BLOCK_FRAMES, dtype=bool)
+    both = np.ones(round(len(talk.samples) / RATE_HZ * STEPS_PER_S) + BLOCK_FRAMES, dtype=np.int8)
     for spoken in talk.spoken:
-        one = np.zeros(len(both), dtype=bool)
+        one = np.zeros(len(both), dtype=np.int8)
         for start, end in np.rint(spoken * STEPS_PER_S).astype(int):
-            one[start:end] = True
+            one[start:end] = 1
         both &= one
     call = CallBands(talk.samples, stretches)
     for number, (start_s, _) in enumerate(stretches):
         bands = call[number]
-        steps = max(1, len(bands) // 2)
         filled = np.pad(bands, ((0, -len(bands) % BLOCK_FRAMES), (0, BANDS - bands.shape[1])))
         heard = network.run(list(HEARD), {"bands": filled[np.newaxis]})
-        first = round(float(start_s) * STEPS_PER_S)
-        yield np.concatenate(heard, axis=1)[0].T[:steps].astype(np.float16), both[first : first + steps]
+        rows = np.concatenate(heard, axis=1)[0].T.astype(np.float16)
+        first, steps = round(float(start_s) * STEPS_PER_S), max(1, len(bands) // 2)
+        yield rows, np.pad(both[first : first + steps], (0, len(rows) - steps), constant_values=-1)
 
 
 def _lessons(
@@ -184,16 +188,14 @@ def _lessons(
 ) -> tuple[Halves, NDArray[np.int8]]:
     """Chunks of some simulated calls, shape (chunks, steps, `CHANNELS`), and whether two speak (-1: filled up)."""
     session = onnx_session(network)
-    heard, both = [], []
+    heard = [np.empty((0, recipe.chunk, CHANNELS), dtype=np.float16)]
+    both = [np.empty((0, recipe.chunk), dtype=np.int8)]
     for number in numbers:
         for rows, labels in listen(session, simulate(voices, acoustics, recipe, number)):
-            for first in range(0, len(rows), recipe.chunk):
-                part = rows[first : first + recipe.chunk]
-                missing = recipe.chunk - len(part)
-                heard.append(np.pad(part, ((0, missing), (0, 0))))
-                own = labels[first : first + recipe.chunk].astype(np.int8)
-                both.append(np.pad(own, (0, missing), constant_values=-1))
-    return np.stack(heard), np.stack(both)
+            missing = -len(rows) % recipe.chunk
+            heard.append(np.pad(rows, ((0, missing), (0, 0))).reshape(-1, recipe.chunk, CHANNELS))
+            both.append(np.pad(labels, (0, missing), constant_values=-1).reshape(-1, recipe.chunk))
+    return np.concatenate(heard), np.concatenate(both)
 
 
 def overlap_network(recipe: Recipe) -> Any:
@@ -220,8 +222,8 @@ def fit(heard: Halves, both: NDArray[np.int8], recipe: Recipe) -> Any:
     from torch.nn import functional
 
     torch.manual_seed(recipe.seed)
-    some = heard[::10].astype(np.float32)
-    mean, spread = some.mean(axis=(0, 1)), some.std(axis=(0, 1)) + 1e-3
+    some = heard[::10][both[::10] >= 0].astype(np.float32)
+    mean, spread = some.mean(axis=0), some.std(axis=0) + 1e-3
     network = overlap_network(recipe).train()
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -256,9 +258,9 @@ def hearing(network: Any) -> Any:
     """The part of the ONNX of CAM++ that gives the embeddings and `HEARD`."""
     from onnx import TensorProto, helper, utils
 
-    known = {output.name for output in network.graph.output}
+    known = {value.name for value in network.graph.value_info}
     network.graph.value_info.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ("stretches", channels, "steps"))
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ("stretches", channels, "steps of 20 ms"))
         for name, channels in zip(HEARD, (256, 512), strict=True)
         if name not in known
     )
@@ -324,7 +326,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--calls", type=int, default=Recipe().calls)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument(
-        "--models", type=Path, required=True, help="folder of models whose CAM++ is to have it"
+        "--models",
+        type=Path,
+        required=True,
+        help="folder of models to write CAM++ with it to; its own CAM++, or else the default set's, is heard",
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -340,10 +345,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for clip in training_clips(clips_from_options(options, corpora=["crema-d"])):
             voices.setdefault(clip.speaker, []).append(clip)
         acoustics = training_acoustics(options.noise, rate_hz=RATE_HZ)
-        target = verified(CAMPPLUS, options.models)
+        source = verified(CAMPPLUS, options.models)
     except CallmoodError as error:
         parser.error(str(error))
-    network = hearing(onnx.load(target))
+    network = hearing(onnx.load(source))
     parts = joblib.Parallel(n_jobs=options.jobs, verbose=1)(
         joblib.delayed(_lessons)(numbers, voices, acoustics, recipe, network.SerializeToString())
         for numbers in np.array_split(np.arange(recipe.calls), max(1, recipe.calls // 50))
@@ -351,6 +356,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     heard, both = (np.concatenate(each) for each in zip(*parts, strict=True))
     del parts  # some gigabytes
     log.info("two speak in %.1f %% of the speech", 100 * float((both == 1).sum() / (both >= 0).sum()))
+    target = options.models / CAMPPLUS
+    target.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(joined(network, fit(heard, both, recipe)), target)
     use = f"{licence({'crema-d'})}, from CAM++ of 3D-Speaker (Apache-2.0)"
     record(options.models, {CAMPPLUS: use})

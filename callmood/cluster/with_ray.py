@@ -18,8 +18,8 @@ from callmood.workers import pool_options
 _RETRIES = 1
 """How often Ray does a task again whose worker was lost."""
 _CONNECT_S = 10.0
-_FIRST_ANSWER_S = 2.0
-"""For the first word of how many slots there are."""
+_FIRST_ANSWER_S = 30.0
+"""For the first word of how many slots there are, on which the size of parts depends: a process has to start for it."""
 
 
 class RayCluster:
@@ -76,6 +76,12 @@ class RayCluster:
             answered, _ = ray.wait([self._asked], timeout=0.0 if self._slots else _FIRST_ANSWER_S)
             if answered:
                 self._slots, self._asked = ray.get(self._asked), None
+        except ray.exceptions.RayTaskError as error:
+            reason = str(error.cause).partition("\n")[0]
+            raise ClusterError(
+                f"{printable(self._address)}: a worker of ray cannot run callmood ({printable(reason)}); install this version "
+                "there."
+            ) from error
         except (OSError, RuntimeError, ray.exceptions.RayError) as error:
             raise self._lost() from error
         return self._slots

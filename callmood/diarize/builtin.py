@@ -8,7 +8,7 @@ and settles what each speaker sounds like in this very call.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,8 @@ _CONFIDENCE = (-3.63, 6.86, 1.17)
 """Log-odds that a decision is right: at first, for each unit of cosine similarity by which its own speaker is nearer, and
 for each nat by which clusterings of parts of the call disagree less (`benchmarks.turn_confidence` fits them)."""
 _BOTH = 0.8
-"""Where two speak at once with at least this probability, the speaker whose voice is next nearest speaks, too."""
+"""Where two speak at once with at least this probability, the speaker whose voice is next nearest speaks, too (chosen on
+development calls, see the card)."""
 _BLOCK_S = 5.0
 """Parts of a call are made of blocks this long, or are its halves;"""
 _LEAST_DISAGREEMENT = 0.02
@@ -95,7 +96,7 @@ class BuiltinDiarizer:
         return _turns(
             [
                 *_spells(stretches, parted.path, parted.confidence),
-                *_spells(stretches, parted.second, heard.overlap),
+                *_spells(stretches, parted.second, np.full_like(parted.confidence, np.nan)),
             ]
         )
 
@@ -270,25 +271,44 @@ def _spells(stretches: Regions, speakers: Ints, confidence: Floats) -> Iterator[
 
 
 def _turns(spells: Iterable[_Spell]) -> tuple[Turn, ...]:
-    """Spells of each speaker joined into turns; speakers are named by first speech."""
-    spells = sorted(spells, key=lambda spell: spell.start_s)
+    """Spells of each speaker joined into turns; speakers are named by first speech.
+
+    How sure a turn's speaker is follows from the spells of which that is known: not those in which another speaks as well.
+    """
+    own: dict[int, list[_Spell]] = {}
+    for spell in sorted(spells, key=lambda spell: spell.start_s):
+        own.setdefault(spell.speaker, []).append(spell)
+    joined = {
+        speaker: join_regions(
+            np.array([(spell.start_s, spell.end_s) for spell in of_one]),
+            max_pause_s=MAX_PAUSE_S,
+            min_s=MIN_TURN_S,
+        )
+        for speaker, of_one in own.items()
+    }
+    speaking = sorted(
+        (speaker for speaker in joined if len(joined[speaker])), key=lambda one: joined[one][0, 0]
+    )
     turns = []
-    for rank, speaker in enumerate(dict.fromkeys(spell.speaker for spell in spells)):
-        own = [spell for spell in spells if spell.speaker == speaker]
-        regions = np.array([(spell.start_s, spell.end_s) for spell in own])
-        for start_s, end_s in join_regions(regions, max_pause_s=MAX_PAUSE_S, min_s=MIN_TURN_S):
-            parts = [spell for spell in own if start_s <= spell.start_s and spell.end_s <= end_s]
-            sure = np.average(
-                [spell.confidence for spell in parts],
-                weights=[spell.end_s - spell.start_s for spell in parts],
-            )
+    for rank, speaker in enumerate(speaking):
+        for start_s, end_s in joined[speaker]:
+            known = [
+                (spell.confidence, spell.end_s - spell.start_s)
+                for spell in own[speaker]
+                if start_s <= spell.start_s and spell.end_s <= end_s and not np.isnan(spell.confidence)
+            ]
             turns.append(
                 Turn(
                     speaker=f"S{rank + 1}",
                     channel=0,
                     start_s=float(start_s),
                     end_s=float(end_s),
-                    confidence=None if np.isnan(sure) else float(sure),
+                    confidence=_mean(known) if known else None,
                 )
             )
     return mark_overlap(turns)
+
+
+def _mean(weighted: Sequence[tuple[float, float]]) -> float:
+    values, weights = np.transpose(weighted)
+    return float(np.average(values, weights=weights))

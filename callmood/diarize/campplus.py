@@ -25,7 +25,8 @@ from callmood.types import Floats
 
 FRAMES_PER_S = 100
 BANDS = 80
-"""Of the network: from 20 to 8,000 Hz. The telephone carries the lower 59; the others are as in the mean of a call."""
+"""Of CAM++: from 20 to 8,000 Hz. The telephone carries the lower 59; the others are as in the mean of a call, and the network
+looks at the first 64."""
 DIMENSIONS = 192
 BLOCK_FRAMES = 30
 """The network hears a multiple of so many frames."""
@@ -39,8 +40,8 @@ _LEVELLED = 100
 _FLOOR = float(np.finfo(np.float32).eps)
 """Least energy of a band, as Kaldi has it."""
 _FRAMES_AT_ONCE = 1000
-_FRAMES_SIDE_BY_SIDE = 2000
-"""What goes through the network together, unless one stretch is longer."""
+_FRAMES_SIDE_BY_SIDE = 600
+"""What goes through the network together, unless one stretch is longer; more is no faster."""
 
 
 class CamPlus:

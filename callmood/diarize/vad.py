@@ -54,31 +54,36 @@ DEFAULT_VAD = VadSettings()
 CALL_VAD = VadSettings(onset=0.4, offset=0.4)
 """For the turns of a call; chosen with the constants below on calls of development speakers (see the card)."""
 
-AMPLIFIED_DBFS = (-15.0, 10.0)
+_AMPLIFIED_DBFS = (-15.0, 10.0)
 """The network overlooks faint and noisy voices, and hears them when they are amplified: until a tenth of the steps that
 are not silent lie above this. Each channel is heard in both ways, of which the root mean square decides;"""
 _MOST_GAIN_DB = 40.0
 """amplified by no more than this: noise must not become speech."""
 _SILENT_DBFS = -70.0
-SLOWED = 0.75
-"""It overlooks screams, and hears them at this speed, lower and slower: so is heard again what was no speech but lies"""
+_SLOWED = 0.75
+"""It overlooks screams, and hears them at this speed, lower and slower: so is heard again what was not found to be speech
+but lies"""
 _LOUD_DB = 20.0
 """less than this below the 95th percentile of the steps that are not silent,"""
 _LOUD_S = 0.25
 """for so long"""
 _LOUD_PAUSE_S = 0.125
 """(shorter pauses apart),"""
-_AROUND_S = 1.0
+_AROUND_S = 2.0
 """with this much around it,"""
 _LOUD_AT_ONCE_S = 30.0
-"""and in parts if it is longer."""
-EDGE_DB = 28.0
+"""in parts of at most so much,"""
+_PARTS_AT_ONCE = 16
+"""so many of them side by side."""
+_EDGE_DB = 28.0
 """The network takes 0.1 s to notice that speech has ended: at the edges of a region, what is further below its 95th
 percentile is a pause,"""
-ABOVE_NOISE_DB = 6.0
-"""and so is what is not further above the level that a tenth of the steps stay below;"""
+_ABOVE_NOISE_DB = 6.0
+"""and so is what is not further above the noise, the level that a tenth of the steps outside speech stay below;"""
 _NOT_QUIET_DB = 10.0
 """but nothing that is less than this below that percentile."""
+_LEAST_NOISE_S = 1.0
+"""Outside speech, without which the noise is not known."""
 
 _FLOOR = 1e-8
 """Mean square (-80 dBFS) below which level is line noise."""
@@ -114,11 +119,15 @@ def speech_probabilities(recordings: Sequence[Floats], *, gains: Sequence[float]
 def speech_in_calls(recordings: Sequence[Floats]) -> list[Regions]:
     """Regions of speech of several recordings (or channels) of a call, as `speech_probabilities` takes them."""
     levels = [level_db(samples) for samples in recordings]
-    gains = [_gains(level) for level in levels]
-    heard = _heard(recordings, gains)
+    ways = len(_AMPLIFIED_DBFS)
+    heard = speech_probabilities(
+        [samples for samples in recordings for _ in range(ways)],
+        gains=[gain for level in levels for gain in _gains(level)],
+    )
     found = []
-    for samples, level, own_gains, probability in zip(recordings, levels, gains, heard, strict=True):
-        _hear_slowed(samples, level, own_gains, probability)
+    for channel, (samples, level) in enumerate(zip(recordings, levels, strict=True)):
+        own = np.array(heard[ways * channel : ways * (channel + 1)])
+        probability = _with_screams(samples, level, np.sqrt(np.mean(own**2, axis=0)))
         regions = speech_regions(probability, duration_s=len(samples) / RATE_HZ, settings=CALL_VAD)
         # What is left of a click with quiet around it is a click.
         trimmed = _without_quiet_edges(regions, level)
@@ -126,40 +135,38 @@ def speech_in_calls(recordings: Sequence[Floats]) -> list[Regions]:
     return found
 
 
-def _heard(recordings: Sequence[Floats], gains: Sequence[tuple[float, ...]]) -> list[Floats]:
-    """Root mean square of the probabilities at the gains of each recording."""
-    ways = len(AMPLIFIED_DBFS)
-    found = speech_probabilities(
-        [samples for samples in recordings for _ in range(ways)],
-        gains=[gain for own in gains for gain in own],
-    )
-    return [
-        np.sqrt(np.mean(np.square(found[first : first + ways]), axis=0))
-        for first in range(0, len(found), ways)
-    ]
-
-
-def _hear_slowed(samples: Floats, level: Floats, gains: tuple[float, ...], probability: Floats) -> None:
-    """Hear what is loud and has no probability of speech again, slower, and put what it has then in place."""
+def _with_screams(samples: Floats, level: Floats, probability: Floats) -> Floats:
+    """The probability of each step; of what is loud and below `CALL_VAD`'s, that with which it is heard slower if higher."""
     import soxr
 
     sounding = level[level > _SILENT_DBFS]
     if not len(sounding):
-        return
+        return probability
     least_db = float(np.percentile(sounding, 95)) - _LOUD_DB
     loud = _runs((level >= least_db) & (probability[: len(level)] < CALL_VAD.onset))
-    regions = join_regions(
-        np.asarray(loud * STEP_S, dtype=np.float64), max_pause_s=_LOUD_PAUSE_S, min_s=_LOUD_S
-    )
-    around = round(_AROUND_S / STEP_S)
-    for start, stop in np.rint(regions / STEP_S).astype(int).tolist():
-        for first, end in pairwise([*range(start, stop, round(_LOUD_AT_ONCE_S / STEP_S)), stop]):
-            before = max(first - around, 0)
-            part = samples[before * STEP : (end + around) * STEP].astype(np.float32)
-            (slowed,) = _heard([soxr.resample(part, RATE_HZ * SLOWED, RATE_HZ)], [gains])
-            at = (np.arange(first, end) - before + 0.5) / SLOWED - 0.5
-            again = np.interp(at, np.arange(len(slowed)), slowed)
-            probability[first:end] = np.maximum(probability[first:end], again)
+    loud_s = join_regions(np.asarray(loud * STEP_S), max_pause_s=_LOUD_PAUSE_S, min_s=_LOUD_S)
+    with_screams = probability.copy()
+    again = np.zeros_like(probability)
+    around = np.clip(loud_s + np.array([-_AROUND_S, _AROUND_S]), 0.0, len(samples) / RATE_HZ)
+    parts = [
+        part
+        for start, end in np.rint(join_regions(around, max_pause_s=0.0, min_s=0.0) / STEP_S)
+        .astype(int)
+        .tolist()
+        for part in pairwise([*range(start, end, round(_LOUD_AT_ONCE_S / STEP_S)), end])
+    ]
+    for first in range(0, len(parts), _PARTS_AT_ONCE):
+        some = parts[first : first + _PARTS_AT_ONCE]
+        slowed = [
+            soxr.resample(samples[start * STEP : end * STEP].astype(np.float32), RATE_HZ * _SLOWED, RATE_HZ)
+            for start, end in some
+        ]
+        for (start, end), heard in zip(some, speech_probabilities(slowed), strict=True):
+            at = (np.arange(end - start) + 0.5) / _SLOWED - 0.5
+            again[start:end] = np.interp(at, np.arange(len(heard)), heard)
+    for start, end in np.rint(loud_s / STEP_S).astype(int).tolist():
+        with_screams[start:end] = np.maximum(probability[start:end], again[start:end])
+    return with_screams
 
 
 def cut(samples: Floats, region: NDArray[np.float64]) -> Floats:
@@ -180,24 +187,30 @@ def level_db(samples: Floats) -> Floats:
     return level
 
 
-def _gains(level: Floats) -> tuple[float, ...]:
+def _gains(level: Floats) -> list[float]:
     sounding = level[level > _SILENT_DBFS]
     if not len(sounding):
-        return (1.0,) * len(AMPLIFIED_DBFS)
-    missing_db = np.array(AMPLIFIED_DBFS) - np.percentile(sounding, 90)
-    return tuple((10 ** (np.clip(missing_db, 0.0, _MOST_GAIN_DB) / 20)).tolist())
+        return [1.0] * len(_AMPLIFIED_DBFS)
+    missing_db = np.array(_AMPLIFIED_DBFS) - np.percentile(sounding, 90)
+    return (10 ** (np.clip(missing_db, 0.0, _MOST_GAIN_DB) / 20)).tolist()  # type: ignore[no-any-return]
 
 
 def _without_quiet_edges(regions: Regions, level: Floats) -> Regions:
-    """The regions, each from the first to the last of its steps that are not quiet (see `EDGE_DB`)."""
+    """The regions, each from the first to the last of its steps that are not quiet (see `_EDGE_DB`)."""
     kept = regions.copy()
-    noise_db = float(np.percentile(level, 10)) if len(level) else _SILENT_DBFS
-    for region in kept:
-        first, end = int(region[0] / STEP_S), min(int(np.ceil(region[1] / STEP_S)), len(level))
+    steps = [
+        (int(start_s / STEP_S), min(int(np.ceil(end_s / STEP_S)), len(level))) for start_s, end_s in regions
+    ]
+    outside = np.ones(len(level), dtype=bool)
+    for first, end in steps:
+        outside[first:end] = False
+    known = outside.sum() * STEP_S >= _LEAST_NOISE_S
+    noise_db = float(np.percentile(level[outside], 10)) if known else -np.inf
+    for region, (first, end) in zip(kept, steps, strict=True):
         own = level[first:end]
         if len(own):
             loud_db = float(np.percentile(own, 95))
-            least_db = min(max(loud_db - EDGE_DB, noise_db + ABOVE_NOISE_DB), loud_db - _NOT_QUIET_DB)
+            least_db = min(max(loud_db - _EDGE_DB, noise_db + _ABOVE_NOISE_DB), loud_db - _NOT_QUIET_DB)
             loud = np.flatnonzero(own >= least_db)
             region[0] = max(region[0], (first + loud[0]) * STEP_S)
             region[1] = min(region[1], (first + loud[-1] + 1) * STEP_S)
