@@ -44,6 +44,8 @@ HEARD = tuple(f"/transit{block}/linear/Conv_output_0_DequantizeLinear_Output" fo
 CHANNELS = 256 + 512
 STEPS_PER_S = FRAMES_PER_S // 2
 _STEPS_PER_DECISION = 5
+_ADDED = "overlap/"
+"""What the names of its operations begin with."""
 _CODECS = ("ULAW", "ALAW", "GSM610")
 
 Halves = NDArray[np.float16]
@@ -255,16 +257,26 @@ def fit(heard: Halves, both: NDArray[np.int8], recipe: Recipe) -> Any:
 
 
 def hearing(network: Any) -> Any:
-    """The part of the ONNX of CAM++ that gives the embeddings and `HEARD`."""
-    from onnx import TensorProto, helper, utils
+    """The ONNX of CAM++ with the embeddings and `HEARD` for outputs, without what `joined` may have added before.
 
-    known = {value.name for value in network.graph.value_info}
-    network.graph.value_info.extend(
+    Its operations stay in their order, since onnxruntime needs twice the memory in another.
+    """
+    from onnx import ModelProto, TensorProto, helper
+
+    found = ModelProto()
+    found.CopyFrom(network)
+    graph = found.graph
+    for parts in (graph.node, graph.initializer, graph.value_info):
+        own = [part for part in parts if not part.name.startswith(_ADDED)]
+        del parts[:]
+        parts.extend(own)
+    outputs = [output for output in graph.output if output.name == "embeddings"] + [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ("stretches", channels, "steps of 20 ms"))
         for name, channels in zip(HEARD, (256, 512), strict=True)
-        if name not in known
-    )
-    return utils.Extractor(network).extract_model(["bands"], ["embeddings", *HEARD])
+    ]
+    del graph.output[:]
+    graph.output.extend(outputs)
+    return found
 
 
 def joined(heard: Any, overlap: Any) -> Any:
@@ -305,12 +317,12 @@ def joined(heard: Any, overlap: Any) -> Any:
             opset_version=17,
             dynamo=False,
         )
-    added = compose.add_prefix(onnx.load_from_string(buffer.getvalue()), "overlap/", rename_outputs=False)
+    added = compose.add_prefix(onnx.load_from_string(buffer.getvalue()), _ADDED, rename_outputs=False)
     added.ir_version = heard.ir_version
     return compose.merge_models(
         heard,
         added,
-        io_map=[(HEARD[0], "overlap/first"), (HEARD[1], "overlap/second")],
+        io_map=[(HEARD[0], f"{_ADDED}first"), (HEARD[1], f"{_ADDED}second")],
         outputs=["embeddings", "overlap"],
     )
 

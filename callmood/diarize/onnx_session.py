@@ -14,4 +14,6 @@ def onnx_session(network: str | bytes) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # Kept for each length that ever went through, it would grow by a hundred megabytes, and nothing is faster with it.
+    options.enable_mem_pattern = False
     return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
