@@ -273,7 +273,7 @@ def _spells(stretches: Regions, speakers: Ints, confidence: Floats) -> Iterator[
 def _turns(spells: Iterable[_Spell]) -> tuple[Turn, ...]:
     """Spells of each speaker joined into turns; speakers are named by first speech.
 
-    How sure a turn's speaker is follows from the spells of which that is known: not those in which another speaks as well.
+    How sure a turn's speaker is follows from the spells of which that is known: not those in which its speaker is only the second.
     """
     own: dict[int, list[_Spell]] = {}
     for spell in sorted(spells, key=lambda spell: spell.start_s):

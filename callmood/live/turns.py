@@ -1,6 +1,6 @@
 """Turns of one channel as they come.
 
-The rules are `callmood.diarize.vad.DEFAULT_VAD`, while recordings are heard amplified as well (docs/live.md): speech begins at a probability of `ONSET` and lasts while it is
+The rules are `callmood.diarize.vad.DEFAULT_VAD`, while recordings are heard amplified, and screams slower (docs/live.md): speech begins at a probability of `ONSET` and lasts while it is
 `OFFSET`; it becomes regions, joined across the pauses of stop consonants, and regions become turns across pauses of
 `MAX_PAUSE_S`. A turn is closed by the pause, not by what follows it.
 """

@@ -137,7 +137,7 @@ COLUMNS: dict[str, str] = {
     "overlap_s": "Seconds of the turn during which another speaker speaks too.",
     "speaker_confidence": (
         "Probability that the turn bears the right speaker, where the engine tells one; it takes account of how sure "
-        "the voices of the call as a whole are told apart."
+        "the voices of the call as a whole are told apart. NULL also where all of the turn is heard beneath another's."
     ),
     "emotion": "Most probable emotion; NULL where it was not inferred or the turn is shorter than 0.5 s.",
     "confidence": "Probability of `emotion`.",
@@ -255,7 +255,8 @@ COLUMNS: dict[str, str] = {
     "turns": "Number of turns: stretches of one speaker's speech with pauses of at most 0.3 s.",
     "speech_of_all_s": "Sum of all turns of the call.",
     "spoken_s": "Seconds of the call during which anybody speaks.",
-    "overlap_heard": "Whether two who speak at once would both have been found.",
+    "overlap_heard": "Whether the engine can give a moment to two speakers; how often it finds that in one channel: "
+    "models/speaker/card.md.",
     "longest_turn_s": "The speaker's longest turn.",
     "responses": (
         "Number of turns that take the floor from somebody else, beginning at most 10 s after the other's last word."

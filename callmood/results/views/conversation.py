@@ -56,7 +56,7 @@ _OVERLAP_HEARD = (
     "(count(DISTINCT channel) > 1 OR sum(overlap_s) > 0 "
     "OR NOT regexp_full_match(any_value(diarizer), 'builtin [1-5]'))"
 )
-"""Whether two who speak at once would both have been found: the builtin engine gave a moment to one speaker until 5."""
+"""Whether the engine can give a moment to two speakers: the builtin one gave a moment to one speaker until 5."""
 _KINDS = ("silence", "tone", "music", "noise")
 _DEAD_AIR = f"FILTER (kind = 'silence' AND end_s - start_s > {DEAD_AIR_S})"
 _LEVEL = "10 * log10(sum(length_s * 10 ** (level_dbfs / 10)) {over} / sum(length_s) {over})"
