@@ -309,22 +309,22 @@ def test_the_root_mean_square_of_both_hearings_decides(monkeypatch: pytest.Monke
     assert len(speech_in_calls([samples])[0]) == 0
 
 
-def test_speech_ends_where_only_the_noise_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Speech for the network from 1.024 to 3.072 s; from 2.56 s there is what was there before it: 16 dB fainter.
+@pytest.mark.parametrize(
+    ("fainter_db", "end_s"),
+    [
+        (16, 2.56),  # what goes on is noise
+        (8, 3.072),  # and so it is here, but within 10 dB of the speech
+    ],
+)
+def test_speech_ends_where_only_the_noise_goes_on(
+    monkeypatch: pytest.MonkeyPatch, fainter_db: float, end_s: float
+) -> None:
+    # Speech for the network from 1.024 to 3.072 s; from 2.56 s there is what was there before it.
     samples = 0.1 * hiss(4.096)
-    samples[int(1.024 * 8000) : int(2.56 * 8000)] *= 10 ** (16 / 20)
+    samples[int(1.024 * 8000) : int(2.56 * 8000)] *= 10 ** (fainter_db / 20)
     steps = np.repeat([0.0, 1.0, 0.0], (32, 64, 32)).astype(np.float32)
     stand_in_for_silero(monkeypatch, steps, steps)
-    assert speech_in_calls([samples])[0] == pytest.approx(np.array([[1.024, 2.56]]), abs=0.04)
-
-
-def test_what_is_nearly_as_loud_as_the_speech_belongs_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As before, but the noise is 8 dB fainter: within 6 dB of it, and within 10 dB of the speech.
-    samples = 0.1 * hiss(4.096)
-    samples[int(1.024 * 8000) : int(2.56 * 8000)] *= 10 ** (8 / 20)
-    steps = np.repeat([0.0, 1.0, 0.0], (32, 64, 32)).astype(np.float32)
-    stand_in_for_silero(monkeypatch, steps, steps)
-    assert speech_in_calls([samples])[0] == pytest.approx(np.array([[1.024, 3.072]]), abs=0.04)
+    assert speech_in_calls([samples])[0] == pytest.approx(np.array([[1.024, end_s]]), abs=0.04)
 
 
 def test_speech_without_a_pause_is_not_cut_by_its_own_level(monkeypatch: pytest.MonkeyPatch) -> None:

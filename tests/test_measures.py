@@ -163,19 +163,15 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
             duration_s=20.0,
             nonspeech=(Nonspeech(start_s=0, end_s=20, kind="music", level_dbfs=-20.0),),
         ),
-        drawn(
-            "one-channel",
-            turn("S1", 0, 10, channel=0),
-            turn("S2", 11, 20, channel=0),
-            duration_s=70.0,
-            diarizer="builtin 2",
-        ),
-        drawn(
-            "nobody talked over",
-            turn("S1", 0, 10, channel=0),
-            turn("S2", 11, 20, channel=0),
-            duration_s=70.0,
-            diarizer="builtin 6",
+        *(
+            drawn(
+                name,
+                turn("S1", 0, 10, channel=0),
+                turn("S2", 11, 20, channel=0),
+                duration_s=70.0,
+                diarizer=diarizer,
+            )
+            for name, diarizer in (("one-channel", "builtin 2"), ("nobody talked over", "builtin 6"))
         ),
         CallResult(recording=make_recording("broken"), status="unreadable", error="no audio."),
     ]

@@ -8,7 +8,7 @@ and settles what each speaker sounds like in this very call.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from callmood.diarize.turns import (
     Regions,
     join_regions,
     mark_overlap,
+    mean_confidence,
     require_telephone_rate,
 )
 from callmood.diarize.vad import RATE_HZ, speech_in_calls
@@ -134,10 +135,9 @@ def speakers_of(heard: Heard, speakers: int | None) -> Parted:
         present, path = np.unique(viterbi(_NEARNESS * nearness, _SWITCH_COST), return_inverse=True)
         own = [windows[path == speaker].mean(axis=0, dtype=np.float32) for speaker in range(len(present))]
         centers = unit(np.array(own))
-    nobody = np.full(len(path), NOBODY)
     one = Parted(
         path=np.zeros_like(path),
-        second=nobody,
+        second=np.full_like(path, NOBODY),
         nearer=np.full(len(path), np.nan, dtype=np.float32),
         agreement=0.0,
     )
@@ -152,7 +152,7 @@ def speakers_of(heard: Heard, speakers: int | None) -> Parted:
     np.put_along_axis(nearness, path[:, None], -np.inf, axis=1)
     return Parted(
         path=path,
-        second=np.where(heard.overlap >= _BOTH, nearness.argmax(axis=1), nobody),
+        second=np.where(heard.overlap >= _BOTH, nearness.argmax(axis=1), NOBODY),
         nearer=nearest - nearness.max(axis=1),
         agreement=-float(np.log(1.0 + _LEAST_DISAGREEMENT - agreed)),
     )
@@ -249,7 +249,12 @@ class _Spell:
     start_s: float
     end_s: float
     speaker: int
-    confidence: float
+    confidence: float | None
+    """None where the speaker is only the second, or the only one of the call."""
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
 
 
 def _spells(stretches: Regions, speakers: Ints, confidence: Floats) -> Iterator[_Spell]:
@@ -262,19 +267,17 @@ def _spells(stretches: Regions, speakers: Ints, confidence: Floats) -> Iterator[
         edges = [start_s, *(start_s + changes * HOP_S), end_s]
         for index, steps in enumerate(np.split(np.arange(len(own)), changes)):
             if own[steps[0]] != NOBODY:
+                mean = float(sure[steps].mean())
                 yield _Spell(
                     float(edges[index]),
                     float(edges[index + 1]),
                     int(own[steps[0]]),
-                    float(sure[steps].mean()),
+                    None if np.isnan(mean) else mean,
                 )
 
 
 def _turns(spells: Iterable[_Spell]) -> tuple[Turn, ...]:
-    """Spells of each speaker joined into turns; speakers are named by first speech.
-
-    How sure a turn's speaker is follows from the spells of which that is known: not those in which its speaker is only the second.
-    """
+    """Spells of each speaker joined into turns; speakers are named by first speech."""
     own: dict[int, list[_Spell]] = {}
     for spell in sorted(spells, key=lambda spell: spell.start_s):
         own.setdefault(spell.speaker, []).append(spell)
@@ -292,23 +295,14 @@ def _turns(spells: Iterable[_Spell]) -> tuple[Turn, ...]:
     turns = []
     for rank, speaker in enumerate(speaking):
         for start_s, end_s in joined[speaker]:
-            known = [
-                (spell.confidence, spell.end_s - spell.start_s)
-                for spell in own[speaker]
-                if start_s <= spell.start_s and spell.end_s <= end_s and not np.isnan(spell.confidence)
-            ]
+            parts = [spell for spell in own[speaker] if start_s <= spell.start_s and spell.end_s <= end_s]
             turns.append(
                 Turn(
                     speaker=f"S{rank + 1}",
                     channel=0,
                     start_s=float(start_s),
                     end_s=float(end_s),
-                    confidence=_mean(known) if known else None,
+                    confidence=mean_confidence(parts),
                 )
             )
     return mark_overlap(turns)
-
-
-def _mean(weighted: Sequence[tuple[float, float]]) -> float:
-    values, weights = np.transpose(weighted)
-    return float(np.average(values, weights=weights))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,18 @@ def of_one_speaker(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     )
 
 
-def mean_confidence(turns: Iterable[Turn]) -> float | None:
-    """Confidence in the turns of a call, each by its length; None where the engine states none."""
+class Timed(Protocol):
+    """A turn, or a part of one."""
+
+    @property
+    def duration_s(self) -> float: ...
+
+    @property
+    def confidence(self) -> float | None: ...
+
+
+def mean_confidence(turns: Iterable[Timed]) -> float | None:
+    """Confidence in the turns of a call, or in the parts of a turn, each by its length; None where none is stated."""
     known = [(turn.confidence, turn.duration_s) for turn in turns if turn.confidence is not None]
     if not known:
         return None
