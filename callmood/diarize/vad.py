@@ -29,7 +29,7 @@ __all__ = [
 
 STEP_S = STEP / RATE_HZ
 
-_BLOCK_STEPS = 512
+_BLOCK_STEPS = 256
 """Steps of all recordings together that are heard at a time: what the network makes of them stays in the processor's
 cache, and the samples may be a map of a file that is larger than the memory."""
 
@@ -56,7 +56,7 @@ CALL_VAD = VadSettings(onset=0.4, offset=0.4)
 
 _AMPLIFIED_DBFS = (-15.0, 10.0)
 """The network overlooks faint and noisy voices, and hears them when they are amplified: until a tenth of the steps that
-are not silent lie above this. Each channel is heard in both ways, of which the root mean square decides;"""
+are not silent lie above this. Each channel is heard in both ways;"""
 _MOST_GAIN_DB = 40.0
 """amplified by no more than this: noise must not become speech."""
 _SILENT_DBFS = -70.0
@@ -94,22 +94,25 @@ def speech_probability(samples: Floats) -> Floats:
     return speech_probabilities([samples])[0]
 
 
-def speech_probabilities(recordings: Sequence[Floats], *, gains: Sequence[float] = ()) -> list[Floats]:
-    """Probability of speech for each 32 ms of several recordings (or channels) at 8 kHz, each amplified by its gain.
+def speech_probabilities(
+    recordings: Sequence[Floats], *, gains: Sequence[Sequence[float]] = ()
+) -> list[Floats]:
+    """Probability of speech for each 32 ms of several recordings (or channels) at 8 kHz.
 
     Each has shape (n,), float32 in [-1, 1], in memory or mapped from a file, and gets a result of shape
     (ceil(n / 256),), float32 in [0, 1], which does not depend on the others: they only go through the network side
-    by side, which costs far less than one after another. Digital silence is 0 without asking the network, which
-    makes a leg with a muted party nearly free. The network runs on one thread.
+    by side, which costs far less than one after another. With gains, as many for each recording, it is the root mean
+    square of what is heard at each of its gains. Digital silence is 0 without asking the network, which makes a leg
+    with a muted party nearly free. The network runs on one thread.
     """
-    channels = [Listening() for _ in recordings]
+    channels = [Listening(gains=own) for own in gains] if gains else [Listening() for _ in recordings]
     found = [np.zeros(-(-len(samples) // STEP), dtype=np.float32) for samples in recordings]
     longest = max((len(steps) for steps in found), default=0)
     at_once = max(1, _BLOCK_STEPS // max(len(recordings), 1))
     for first in range(0, longest, at_once):
         parts = []
-        for samples, gain in zip(recordings, gains or [1.0] * len(recordings), strict=True):
-            part = np.float32(gain) * samples[first * STEP : (first + at_once) * STEP].astype(np.float32)
+        for samples in recordings:
+            part = samples[first * STEP : (first + at_once) * STEP].astype(np.float32)
             parts.append(np.pad(part, (0, -len(part) % STEP)))
         for steps, part in zip(found, listen(channels, parts), strict=True):
             steps[first : first + len(part)] = part
@@ -119,15 +122,10 @@ def speech_probabilities(recordings: Sequence[Floats], *, gains: Sequence[float]
 def speech_in_calls(recordings: Sequence[Floats]) -> list[Regions]:
     """Regions of speech of several recordings (or channels) of a call, as `speech_probabilities` takes them."""
     levels = [level_db(samples) for samples in recordings]
-    ways = len(_AMPLIFIED_DBFS)
-    heard = speech_probabilities(
-        [samples for samples in recordings for _ in range(ways)],
-        gains=[gain for level in levels for gain in _gains(level)],
-    )
+    heard = speech_probabilities(recordings, gains=[_gains(level) for level in levels])
     found = []
-    for channel, (samples, level) in enumerate(zip(recordings, levels, strict=True)):
-        own = np.array(heard[ways * channel : ways * (channel + 1)])
-        probability = _with_screams(samples, level, np.sqrt(np.mean(own**2, axis=0)))
+    for samples, level, own in zip(recordings, levels, heard, strict=True):
+        probability = _with_screams(samples, level, own)
         regions = speech_regions(probability, duration_s=len(samples) / RATE_HZ, settings=CALL_VAD)
         # What is left of a click with quiet around it is a click.
         trimmed = _without_quiet_edges(regions, level)
