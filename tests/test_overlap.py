@@ -144,7 +144,7 @@ def test_one_file_says_what_both_networks_say() -> None:
     torch.manual_seed(0)
     network = overlap.overlap_network(TINY).eval()
     whole = joined(heard, network)
-    assert whole.ByteSize() < 10e6
+    assert whole.ByteSize() < 12e6
     # In another order onnxruntime needs twice the memory.
     assert [node.name for node in whole.graph.node[: len(heard.graph.node)]] == [
         node.name for node in ships.graph.node[: len(heard.graph.node)]

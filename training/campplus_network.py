@@ -7,11 +7,14 @@ Masking", Interspeech 2023. The parameters have the names of 3D-Speaker's, so th
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
 from callmood.diarize.campplus import BANDS, DIMENSIONS
 
@@ -88,6 +91,32 @@ def telephone_front(network: CamPlusNetwork) -> Any:
     return Front(head, tdnn)
 
 
+class InEightBits(nn.Module):  # type: ignore[misc]
+    """What is lost where numbers have 8 bits; their range is that of all that ever came (as onnxruntime's calibration
+    sets it)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._low, self._high = torch.zeros(()), torch.zeros(())
+
+    def forward(self, x: Any) -> Any:
+        x = x.float()
+        self._low = torch.minimum(self._low, x.detach().min())
+        self._high = torch.maximum(self._high, x.detach().max())
+        scale = torch.clamp(self._high - self._low, min=1e-9) / 255
+        zero = torch.round(-self._low / scale).int()
+        return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, 255)
+
+
+class InSevenBits(nn.Module):  # type: ignore[misc]
+    """What the weights of each channel of a convolution lose in 7 bits (8 could overflow in some processors)."""
+
+    def forward(self, weight: Any) -> Any:
+        scale = torch.clamp(weight.detach().abs().flatten(1).amax(1), min=1e-9) / 64
+        zero = torch.zeros(len(weight), dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -64, 64)
+
+
 class Front(nn.Module):  # type: ignore[misc]
     """From mel bands, (batch, frames, `BANDS`), to what the dense blocks take, (batch, channels, frames / 2)."""
 
@@ -97,6 +126,48 @@ class Front(nn.Module):  # type: ignore[misc]
 
     def forward(self, bands: Any) -> Any:
         return self.tdnn(self.head(bands.transpose(1, 2)))
+
+    @contextmanager
+    def in_eight_bits(self) -> Iterator[None]:
+        """Meanwhile, its convolutions but the first lose what they will lose in numbers of 8 bits."""
+        convolutions = [
+            module
+            for module in self.modules()
+            if isinstance(module, nn.Conv1d | nn.Conv2d) and module is not self.head.conv1
+        ]
+        residual = [module for module in self.modules() if isinstance(module, _Residual)]
+        rounded = [module for module in self.modules() if isinstance(module, nn.ReLU)]
+        rounded += [module.bn2 for module in residual]
+        rounded += [module.shortcut for module in residual if len(module.shortcut)]
+        for convolution in convolutions:
+            parametrize.register_parametrization(convolution, "weight", InSevenBits())
+        hooks = [module.register_forward_hook(_through(InEightBits())) for module in rounded]
+        yield
+        for hook in hooks:
+            hook.remove()
+        for convolution in convolutions:
+            parametrize.remove_parametrizations(convolution, "weight", leave_parametrized=False)
+
+
+def _through(numbers: InEightBits) -> Any:
+    return lambda _, __, found: numbers(found)
+
+
+class _Reshape(torch.autograd.Function):  # type: ignore[misc]
+    """Of a shape in which 0 keeps a dimension and -1 follows from the others: in ONNX, a constant."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
+        ctx.before = x.shape
+        return x.reshape([size or x.shape[axis] for axis, size in enumerate(shape)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        return gradient.reshape(ctx.before), None
+
+    @staticmethod
+    def symbolic(graph: Any, x: Any, shape: tuple[int, ...]) -> Any:
+        return graph.op("Reshape", x, graph.op("Constant", value_t=torch.tensor(shape)))
 
 
 def _normalized(channels: int) -> Any:
@@ -108,8 +179,10 @@ class _Residual(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.conv1 = nn.Conv2d(_CHANNELS, _CHANNELS, 3, stride=(stride, 1), padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_CHANNELS)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(_CHANNELS)
+        self.relu2 = nn.ReLU()
         self.shortcut = nn.Sequential()
         if stride > 1:
             self.shortcut = nn.Sequential(
@@ -117,8 +190,8 @@ class _Residual(nn.Module):  # type: ignore[misc]
             )
 
     def forward(self, x: Any) -> Any:
-        y = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        y = self.relu1(self.bn1(self.conv1(x)))
+        return self.relu2(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
 class _Head(nn.Module):  # type: ignore[misc]
@@ -130,15 +203,18 @@ class _Head(nn.Module):  # type: ignore[misc]
         self._bands = bands
         self.conv1 = nn.Conv2d(1, _CHANNELS, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_CHANNELS)
+        self.relu1 = nn.ReLU()
         self.layer1 = nn.Sequential(_Residual(stride=2), _Residual(stride=1))
         self.layer2 = nn.Sequential(_Residual(stride=2), _Residual(stride=1))
         self.conv2 = nn.Conv2d(_CHANNELS, _CHANNELS, 3, stride=(2, 1), padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(_CHANNELS)
+        self.relu2 = nn.ReLU()
 
     def forward(self, x: Any) -> Any:
-        x = functional.relu(self.bn1(self.conv1(x[:, None, : self._bands])))
+        x = self.relu1(self.bn1(self.conv1(x[:, None, : self._bands])))
         x = self.layer2(self.layer1(x))
-        return functional.relu(self.bn2(self.conv2(x))).flatten(1, 2)
+        x = self.relu2(self.bn2(self.conv2(x)))
+        return _Reshape.apply(x, (0, _CHANNELS * self._bands // 8, -1))
 
 
 class _Tdnn(nn.Module):  # type: ignore[misc]
@@ -164,20 +240,25 @@ class _Masked(nn.Module):  # type: ignore[misc]
         self.linear2 = nn.Conv1d(_BOTTLENECK // 2, _GROWTH, 1)
 
     def forward(self, x: Any) -> Any:
+        local = self.linear_local(x)
+        x = x.transpose(1, 2)
         if self.over_time:
-            blocks = x.unflatten(-1, (-1, _CONTEXT_BLOCK)).mean(-1)
-            around = functional.avg_pool1d(
-                blocks, _CONTEXT_BLOCKS, 1, _CONTEXT_BLOCKS // 2, count_include_pad=False
-            )
+            blocks = _Reshape.apply(x, (0, -1, _CONTEXT_BLOCK, _BOTTLENECK)).mean(2)
+            around = functional.avg_pool2d(
+                blocks[:, None], (_CONTEXT_BLOCKS, 1), 1, (_CONTEXT_BLOCKS // 2, 0), count_include_pad=False
+            ).squeeze(1)
             # The means over the recording and over a segment of it, which are the same here.
             mask = self._mask(2 * around)
-            return (self.linear_local(x).unflatten(-1, (-1, _CONTEXT_BLOCK)) * mask[..., None]).flatten(-2)
-        segments = functional.avg_pool1d(x, _WHOLE_SEGMENT, _WHOLE_SEGMENT, ceil_mode=True)
-        around = segments.repeat_interleave(_WHOLE_SEGMENT, -1)[..., : x.shape[-1]]
-        return self.linear_local(x) * self._mask(x.mean(-1, keepdim=True) + around)
+            masked = _Reshape.apply(local, (0, 0, -1, _CONTEXT_BLOCK)) * mask[..., None]
+            return _Reshape.apply(masked, (0, 0, -1))
+        segments = [part.mean(1, keepdim=True).expand_as(part) for part in x.split(_WHOLE_SEGMENT, 1)]
+        return local * self._mask(x.mean(1, keepdim=True) + torch.cat(segments, 1))
 
     def _mask(self, context: Any) -> Any:
-        return torch.sigmoid(self.linear2(functional.relu(self.linear1(context))))
+        """(batch, steps, channels) to (batch, channels, steps)."""
+        first, second = self.linear1, self.linear2
+        y = functional.relu(functional.linear(context, first.weight[..., 0], first.bias))
+        return torch.sigmoid(functional.linear(y, second.weight[..., 0], second.bias)).transpose(1, 2)
 
 
 class _Layer(nn.Module):  # type: ignore[misc]

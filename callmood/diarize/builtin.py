@@ -70,7 +70,7 @@ Floats64 = NDArray[np.float64]
 class BuiltinDiarizer:
     """Speakers of a one-channel call by their voices."""
 
-    name = "builtin 6"
+    name = "builtin 7"
     by_channel = False
 
     def __init__(
