@@ -47,7 +47,7 @@ _ALIKE_PER_DECADE = 0.1
 """and more by this for ten times as much,"""
 _ALIKE_UP_TO_S = 40.0
 """up to here (see the card)."""
-_CONFIDENCE = (-2.93, 6.28, 0.95)
+_CONFIDENCE = (-3.43, 5.84, 1.17)
 """Log-odds that a decision is right: at first, for each unit of cosine similarity by which its own speaker is nearer, and
 for each nat by which clusterings of parts of the call disagree less (`benchmarks.turn_confidence` fits them)."""
 _BOTH = 0.8
