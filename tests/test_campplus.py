@@ -185,8 +185,6 @@ def test_onnxruntime_says_what_pytorch_does(start: Path, frames: int) -> None:
 
 
 def test_what_is_written_differs_by_the_rounding_to_eight_bits(start: Path, tmp_path: Path) -> None:
-    import onnx
-
     network = load(start, over_time=True)
     bands = np.random.default_rng(2).normal(0.0, 2.0, (1, 90, BANDS)).astype(np.float32)
     write(network, tmp_path / CAMPPLUS, [bands])
@@ -197,17 +195,62 @@ def test_what_is_written_differs_by_the_rounding_to_eight_bits(start: Path, tmp_
     assert written == pytest.approx(exact, abs=0.03 * float(np.abs(exact).max()))
     assert (tmp_path / CAMPPLUS).stat().st_size < 12e6
 
+
+def test_what_is_in_eight_bits_is_what_training_knew_of(start: Path, tmp_path: Path) -> None:
+    import onnx
+
+    write(load(start, over_time=True), tmp_path / CAMPPLUS, [np.zeros((1, 90, BANDS), dtype=np.float32)])
     graph = onnx.load(tmp_path / CAMPPLUS).graph
     producer = {output: node for node in graph.node for output in node.output}
-    # What is below zero is not told apart before a ReLU.
-    before = {producer[node.input[0]].op_type for node in graph.node if node.op_type == "Relu"}
-    assert "DequantizeLinear" not in before
+
+    def in_eight_bits(value: str) -> bool:
+        return value in producer and producer[value].op_type == "DequantizeLinear"
+
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    exact = [node.name for node in convolutions if not in_eight_bits(node.input[1])]
+    assert exact == [convolutions[0].name, convolutions[-1].name]
+    assert "conv1" in exact[0]
+    assert "dense" in exact[1]
+    sums = [node for node in graph.node if node.op_type == "Add" and all(map(in_eight_bits, node.input))]
+    assert len(sums) == 4
+    masks = [node for node in graph.node if node.op_type == "MatMul"]
+    assert len(masks) == 2 * (12 + 24 + 16)
+    assert not [node for node in masks if any(map(in_eight_bits, node.input))]
+    # What is below zero is not told apart before a ReLU, and no shape is computed.
+    assert not [node for node in graph.node if node.op_type == "Relu" and in_eight_bits(node.input[0])]
     assert not [node for node in graph.node if node.op_type == "Shape"]
-    exact_weights = {weight.name for weight in graph.initializer}
-    exact_convolutions = [
-        node for node in graph.node if node.op_type == "Conv" and node.input[1] in exact_weights
-    ]
-    assert len(exact_convolutions) == 2
+
+
+@pytest.mark.parametrize("over_time", [True, False])
+def test_masks_follow_from_means_around_a_step(over_time: bool) -> None:
+    import torch
+
+    from training.campplus_network import _Masked
+
+    torch.manual_seed(0)
+    masked = _Masked(1, over_time=over_time).double()
+    # Six blocks of 15 steps; or a segment of 100 steps and one of what is left.
+    x = torch.randn(2, 128, 90 if over_time else 125, dtype=torch.float64)
+    if over_time:
+        blocks = x.unflatten(-1, (6, 15)).mean(-1)
+        around = [2 * blocks[..., max(0, at - 2) : at + 3].mean(-1) for at in range(6)]
+        context = torch.stack(around, -1).repeat_interleave(15, -1)
+    else:
+        segments = [x[..., :100].mean(-1), x[..., 100:].mean(-1)]
+        context = x.mean(-1, keepdim=True) + torch.stack(segments, -1).repeat_interleave(100, -1)[..., :125]
+    with torch.no_grad():
+        mask = torch.sigmoid(masked.linear2(torch.relu(masked.linear1(context))))
+        assert torch.allclose(masked(x), masked.linear_local(x) * mask)
+
+
+def test_a_change_of_shape_passes_gradients_on() -> None:
+    import torch
+
+    from training.campplus_network import _Reshape
+
+    x = torch.randn(2, 3, 8, dtype=torch.float64, requires_grad=True)
+    assert _Reshape.apply(x, (0, 0, -1, 4)).shape == (2, 3, 2, 4)
+    assert torch.autograd.gradcheck(lambda x: _Reshape.apply(x, (0, 0, -1, 4)) ** 2, (x,))
 
 
 def test_examples_are_four_utterances(lessons: Taught) -> None:

@@ -201,12 +201,19 @@ def test_the_rearranged_network_says_what_the_package_s_own_says_step_by_step() 
     np.testing.assert_allclose(speech_probability(samples), expected, atol=1e-5)
 
 
-def test_at_several_gains_it_is_the_root_mean_square_of_what_is_heard_at_each() -> None:
+def test_at_several_gains_it_is_the_root_mean_square_of_what_is_heard_at_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     recordings = [low(1.0, 0), np.concatenate((silence(0.3), 0.02 * low(0.7, 1)))]
     gains = [(0.25, 1.0, 3.0), (1.0, 20.0, 8.0)]
 
-    heard = speech_probabilities(recordings, gains=gains)
+    # Seven steps at a time: of the second recording, there are none to ask the network about in the first.
+    with monkeypatch.context() as patched:
+        patched.setattr(vad, "_BLOCK_STEPS", 14)
+        heard = speech_probabilities(recordings, gains=gains)
 
+    with pytest.raises(ValueError, match="zip"):
+        speech_probabilities(recordings, gains=gains[:1])
     for samples, own, probability in zip(recordings, gains, heard, strict=True):
         each = np.array([speech_probability(np.float32(gain) * samples) for gain in own])
         assert np.ptp(each, axis=0).max() > 0.1
@@ -304,6 +311,25 @@ def test_what_is_heard_again_slower_lies_where_it_was(monkeypatch: pytest.Monkey
     assert [length for asking in asked for length in asking] == pytest.approx(
         [100, 30 / 0.75, 30 / 0.75, 16 / 0.75], abs=0.1
     )
+
+
+def test_a_call_is_heard_at_two_levels_of_its_loudest_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A tenth of the first channel is at -20 dBFS and the rest at -60; the second has all of it at -60 dBFS, which is
+    # amplified by 40 dB at most, and the third is silent.
+    loud = np.full(STEP * 100, 0.001, dtype=np.float32)
+    loud[: STEP * 11] = 0.1
+    channels = [loud, np.full(STEP * 100, 0.001, dtype=np.float32), np.zeros(STEP * 100, dtype=np.float32)]
+    asked: list[Sequence[Sequence[float]]] = []
+
+    def probabilities(recordings: list[Floats], gains: Sequence[Sequence[float]] = ()) -> list[Floats]:
+        asked.append(gains)
+        return [np.zeros(100, dtype=np.float32) for _ in recordings]
+
+    monkeypatch.setattr(vad, "speech_probabilities", probabilities)
+    monkeypatch.setattr(vad, "_with_screams", lambda _, __, probability: probability)
+    speech_in_calls(channels)
+    gains_db = 20 * np.log10(np.array(asked[0]))
+    assert gains_db == pytest.approx(np.array([[5.0, 30.0], [40.0, 40.0], [0.0, 0.0]]), abs=0.01)
 
 
 def stand_in_for_silero(monkeypatch: pytest.MonkeyPatch, heard: Floats) -> None:

@@ -100,7 +100,9 @@ def teach(clips: Sequence[Clip], start: Path, recipe: Recipe, *, cache: Path) ->
 
     Each is cut or repeated to the nearest half second between one and four.
     """
-    modules = [augment, campplus, speaker, sys.modules[__name__]]
+    from training import campplus_network
+
+    modules = [augment, campplus, campplus_network, speaker, sys.modules[__name__]]
     sources = [Path(str(module.__file__)).read_bytes() for module in modules]
     decisive = [
         [(clip.file, clip.path.stat().st_size) for clip in clips],
@@ -339,10 +341,11 @@ def for_the_telephone(network: Any, taught: Taught, recipe: Recipe) -> Any:
 
 
 def write(network: Any, target: Path, examples: Sequence[Floats]) -> None:
-    """The network as ONNX, its convolutions but the first and the last in numbers of 8 bits.
+    """The network as ONNX, its convolutions but the first and the last, and the sums of its residual blocks, in numbers of 8 bits.
 
     `bands`, shape (stretches, frames, `BANDS`), frames a multiple of `BLOCK_FRAMES`, become `embeddings`, shape (stretches,
-    frames / 10, `DIMENSIONS`). The ranges of the numbers inside are those of `examples` of `bands`.
+    frames / 10, `DIMENSIONS`). The range of each number inside is the mean of its ranges in the
+    `examples` of `bands`, which leaves finer steps than the widest.
     """
     import onnx
     from onnxruntime import quantization
@@ -356,19 +359,13 @@ def write(network: Any, target: Path, examples: Sequence[Floats]) -> None:
             return None if bands is None else {"bands": bands}
 
     model = exported(network)
-    producer = {output: node for node in model.graph.node for output in node.output}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"][1:-1]
-    sums = [
-        node
-        for node in model.graph.node
-        if node.op_type == "Add" and all(part in producer for part in node.input)
-    ]
-    # Right after those, what is below zero need not be told apart first.
-    cut_off = [
-        node
-        for node in model.graph.node
-        if node.op_type == "Relu" and producer[node.input[0]] in convolutions + sums
-    ]
+    computed = {output for node in model.graph.node for output in node.output}
+    # Those of residual blocks; the others add a constant, the bias of a mask.
+    sums = [node for node in model.graph.node if node.op_type == "Add" and computed.issuperset(node.input)]
+    # What unsigned numbers from 0 cut off anyway: the quantizer leaves these out.
+    rounded = {output for node in convolutions + sums for output in node.output}
+    relus = [node for node in model.graph.node if node.op_type == "Relu" and node.input[0] in rounded]
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder) / "exact.onnx"
@@ -377,13 +374,12 @@ def write(network: Any, target: Path, examples: Sequence[Floats]) -> None:
             exact,
             target,
             Examples(),
-            nodes_to_quantize=[node.name for node in convolutions + sums + cut_off],
+            nodes_to_quantize=[node.name for node in convolutions + sums + relus],
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             # Processors without instructions for it would overflow, and hear something else.
             reduce_range=True,
-            # The mean over the examples of the least and of the greatest.
             extra_options={"CalibMovingAverage": True},
         )
 

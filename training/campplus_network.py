@@ -91,25 +91,24 @@ def telephone_front(network: CamPlusNetwork) -> Any:
     return Front(head, tdnn)
 
 
-class InEightBits(nn.Module):  # type: ignore[misc]
-    """What is lost where numbers have 8 bits; their range is that of all that ever came (as onnxruntime's calibration
-    sets it)."""
+class _InEightBits:
+    """A hook on a module: what it says loses about what `training.campplus.write` will make it lose (`QUInt8`). The range is
+    that of all that ever came, so wider than there, with coarser steps, and nothing is cut off."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._low, self._high = torch.zeros(()), torch.zeros(())
 
-    def forward(self, x: Any) -> Any:
-        x = x.float()
-        self._low = torch.minimum(self._low, x.detach().min())
-        self._high = torch.maximum(self._high, x.detach().max())
+    def __call__(self, _module: nn.Module, _inputs: Any, said: Any) -> Any:
+        said = said.float()
+        self._low = torch.minimum(self._low, said.detach().min())
+        self._high = torch.maximum(self._high, said.detach().max())
         scale = torch.clamp(self._high - self._low, min=1e-9) / 255
         zero = torch.round(-self._low / scale).int()
-        return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, 255)
+        return torch.fake_quantize_per_tensor_affine(said, scale, zero, 0, 255)
 
 
-class InSevenBits(nn.Module):  # type: ignore[misc]
-    """What the weights of each channel of a convolution lose in 7 bits (8 could overflow in some processors)."""
+class _InSevenBits(nn.Module):  # type: ignore[misc]
+    """What the weights of each channel of a convolution lose in `write` (`QInt8` with `reduce_range`)."""
 
     def forward(self, weight: Any) -> Any:
         scale = torch.clamp(weight.detach().abs().flatten(1).amax(1), min=1e-9) / 64
@@ -129,7 +128,8 @@ class Front(nn.Module):  # type: ignore[misc]
 
     @contextmanager
     def in_eight_bits(self) -> Iterator[None]:
-        """Meanwhile, its convolutions but the first lose what they will lose in numbers of 8 bits."""
+        """Meanwhile, its convolutions but the first and the sums of its residual blocks lose about what they will lose in numbers
+        of 8 bits."""
         convolutions = [
             module
             for module in self.modules()
@@ -140,21 +140,20 @@ class Front(nn.Module):  # type: ignore[misc]
         rounded += [module.bn2 for module in residual]
         rounded += [module.shortcut for module in residual if len(module.shortcut)]
         for convolution in convolutions:
-            parametrize.register_parametrization(convolution, "weight", InSevenBits())
-        hooks = [module.register_forward_hook(_through(InEightBits())) for module in rounded]
-        yield
-        for hook in hooks:
-            hook.remove()
-        for convolution in convolutions:
-            parametrize.remove_parametrizations(convolution, "weight", leave_parametrized=False)
-
-
-def _through(numbers: InEightBits) -> Any:
-    return lambda _, __, found: numbers(found)
+            parametrize.register_parametrization(convolution, "weight", _InSevenBits())
+        hooks = [module.register_forward_hook(_InEightBits()) for module in rounded]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for convolution in convolutions:
+                parametrize.remove_parametrizations(convolution, "weight", leave_parametrized=False)
 
 
 class _Reshape(torch.autograd.Function):  # type: ignore[misc]
-    """Of a shape in which 0 keeps a dimension and -1 follows from the others: in ONNX, a constant."""
+    """To a shape in which 0 keeps a dimension and -1 follows from the others. In ONNX that shape is a constant; PyTorch's own
+    would be computed from the input, in four operations each time."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, shape: tuple[int, ...]) -> Any:
@@ -241,6 +240,7 @@ class _Masked(nn.Module):  # type: ignore[misc]
 
     def forward(self, x: Any) -> Any:
         local = self.linear_local(x)
+        # As onnxruntime has it after a convolution in 8 bits, so that nothing is moved there.
         x = x.transpose(1, 2)
         if self.over_time:
             blocks = _Reshape.apply(x, (0, -1, _CONTEXT_BLOCK, _BOTTLENECK)).mean(2)

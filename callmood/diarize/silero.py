@@ -3,8 +3,8 @@
 The network that the package carries takes one step of each recording per run, and nearly all of a run is overhead. Of
 the network only the LSTM needs the steps in their order: here everything before it is a few large matrix products over
 all steps at once, then the LSTM goes through them in one operation. A recording can be heard at several gains, for which
-its spectra and the first layer up to its bias, a third of all work, are computed once: both grow with the gain. The
-probabilities are the same within 1e-5.
+its spectra and the first layer up to its bias are computed once: both are proportional to the gain. The probabilities are
+the same within 1e-5.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ CONTEXT = 32
 """Samples before each step that the network sees with it."""
 _HIDDEN = 128
 _BINS = 65
-_HOP = 64
-"""Of the network's spectra: four to a step, the last of which sees the window's end mirrored."""
+_HOP, _FRAMES = 64, 4
+"""Of the network's spectra: so many to a step, the last of which sees the window's end mirrored."""
 
 
 @dataclass
@@ -85,12 +85,12 @@ def listen(channels: Sequence[Listening], samples: Sequence[Floats]) -> list[Flo
             "cell": cell,
         },
     )
-    of_gains = np.sqrt(np.mean(probability.reshape(order.shape) ** 2, axis=1))
+    heard = np.sqrt(np.mean(probability.reshape(order.shape) ** 2, axis=1))
     state = np.stack([hidden, cell]).reshape(2, *gains.shape, _HIDDEN)
     first = 0
     for place, row in enumerate(rows):
         end = first + int(lengths[place])
-        found[row][sounding[row]] = of_gains[: lengths[place], place]
+        found[row][sounding[row]] = heard[: lengths[place], place]
         channels[row].state = state[:, :, place].copy()
         channels[row].before = windows[end - 1, STEP:].copy()
         first = end
@@ -129,10 +129,10 @@ def _rearranged() -> bytes:
     windows
         Shape (n, `CONTEXT` + `STEP`): steps of all channels, each with what comes before it.
     gains
-        Shape (gains, n, 1): what each of them is to be amplified with, one after another.
+        Shape (gains, n, 1): for each gain, what each window is amplified with.
     order
-        Shape (steps, rows), a row for each channel at each of its gains: which of the gains * n amplified windows comes
-        when; any, where a channel has fewer steps.
+        Shape (steps, rows), a row for each channel at the first gain, then at the second, and so on: which window comes
+        when, by its number plus n for each gain before; any, where a channel has fewer steps.
     lengths
         Shape (rows,): how many steps each has.
     hidden, cell
@@ -162,7 +162,8 @@ def _rearranged() -> bytes:
         return node("Reshape", x, constant(shape, np.int64))
 
     def layer(number: int, places: int, stride: int = 1) -> tuple[str, str]:
-        """A convolution (three taps, padded by one) of the encoder as one matrix, of all places at once; and its bias."""
+        """A convolution (three taps, padded by one) of the encoder as one matrix over all places at once, and its bias. Up to
+        three eighths of it are zeros, which costs less than to bring what each tap meets side by side."""
         kernel, bias = (weights[f"encoder.{number}.reparam_conv.{name}"] for name in ("weight", "bias"))
         after = -(-places // stride)
         matrix = np.zeros((1 + places + 1, kernel.shape[1], after, len(kernel)), dtype=np.float32)
@@ -174,17 +175,19 @@ def _rearranged() -> bytes:
         )
 
     mirrored = node("Pad", "windows", constant([0, 0, 0, CONTEXT], np.int64), mode="reflect")
-    blocks = reshape(mirrored, -1, 5, _HOP)
-    frames = [node("Gather", blocks, constant(range(of, of + 4), np.int64), axis=1) for of in (0, 1)]
-    spectra = node("Concat", *frames, axis=2)
+    blocks = reshape(mirrored, -1, _FRAMES + 1, _HOP)
+    halves = [
+        node("Gather", blocks, constant(range(first, first + _FRAMES), np.int64), axis=1) for first in (0, 1)
+    ]
+    spectra = node("Concat", *halves, axis=2)
     spectra = node("MatMul", spectra, constant(weights["stft.forward_basis_buffer"][:, 0].T))
     squares = node("Mul", spectra, spectra)
     node("Split", squares, constant([_BINS, _BINS], np.int64), outputs=["real", "imaginary"], axis=2)
-    x = reshape(node("Sqrt", node("Add", "real", "imaginary")), -1, 4 * _BINS)
-    matrix, bias = layer(0, 4)
+    x = reshape(node("Sqrt", node("Add", "real", "imaginary")), -1, _FRAMES * _BINS)
+    matrix, bias = layer(0, _FRAMES)
     x = node("Mul", node("MatMul", x, matrix), "gains")
-    x = reshape(node("Relu", node("Add", x, bias)), -1, 4 * _HIDDEN)
-    for number, places, stride in ((1, 4, 2), (2, 2, 2), (3, 1, 1)):
+    x = reshape(node("Relu", node("Add", x, bias)), -1, _FRAMES * _HIDDEN)
+    for number, places, stride in ((1, _FRAMES, 2), (2, 2, 2), (3, 1, 1)):
         x = node("Relu", node("Gemm", x, *layer(number, places, stride)))
 
     def gates(name: str) -> NDArray[np.float32]:

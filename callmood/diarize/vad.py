@@ -30,8 +30,8 @@ __all__ = [
 STEP_S = STEP / RATE_HZ
 
 _BLOCK_STEPS = 256
-"""Steps of all recordings together that are heard at a time: what the network makes of them stays in the processor's
-cache, and the samples may be a map of a file that is larger than the memory."""
+"""Steps of all recordings together that are heard at a time, each at all of its gains: what the network makes of them stays
+in the processor's cache, and the samples may be a map of a file that is larger than the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,9 @@ def speech_probabilities(
     square of what is heard at each of its gains. Digital silence is 0 without asking the network, which makes a leg
     with a muted party nearly free. The network runs on one thread.
     """
-    channels = [Listening(gains=own) for own in gains] if gains else [Listening() for _ in recordings]
+    channels = [
+        Listening(gains=own) for _, own in zip(recordings, gains or [(1.0,)] * len(recordings), strict=True)
+    ]
     found = [np.zeros(-(-len(samples) // STEP), dtype=np.float32) for samples in recordings]
     longest = max((len(steps) for steps in found), default=0)
     at_once = max(1, _BLOCK_STEPS // max(len(recordings), 1))
