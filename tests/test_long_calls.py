@@ -25,7 +25,7 @@ CALLS = Path(__file__).resolve().parents[1] / "examples" / "calls"
 
 @pytest.fixture
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies in memory of an hour of speech is what lies there of six seconds."""
+    """What lies in memory of five minutes of speech is what lies there of six seconds."""
     monkeypatch.setattr(canonical, "MEMORY_S", 5)
     monkeypatch.setattr(mfcc, "_BLOCK_FRAMES", 100)
     monkeypatch.setattr(score, "_HELD_FRAMES", 500)

@@ -24,8 +24,8 @@ activity ends before a voice has died away. On fold 0 of CREMA-D, where this was
 lower with 0.3 s, and the same with 0.7 s."""
 _PIECE_S = 60.0
 """Longer turns run through the network in pieces of this length."""
-_HELD_FRAMES = 288_000
-"""MFCC frames that are held at a time, and that the network is given at a time (an hour of speech, 140 MB together); the
+_HELD_FRAMES = 24_000
+"""MFCC frames that are held at a time, and that the network is given at a time (five minutes of speech, 12 MB together); the
 frames of more speech are computed twice."""
 
 
