@@ -184,23 +184,30 @@ def test_onnxruntime_says_what_pytorch_does(start: Path, frames: int) -> None:
     assert np.abs(expected[:, ::-1] - expected).max() > spread
 
 
-def test_what_is_written_differs_by_the_rounding_to_eight_bits(start: Path, tmp_path: Path) -> None:
-    network = load(start, over_time=True)
-    bands = np.random.default_rng(2).normal(0.0, 2.0, (1, 90, BANDS)).astype(np.float32)
-    write(network, tmp_path / CAMPPLUS, [bands])
-    exact, written = (
-        onnx_session(source).run(None, {"bands": bands})[0]
-        for source in (exported(network).SerializeToString(), str(tmp_path / CAMPPLUS))
+EXAMPLE = np.random.default_rng(2).normal(0.0, 2.0, (1, 90, BANDS)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def written(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network of `start` as `write` writes it."""
+    path = tmp_path_factory.mktemp("written") / "network.onnx"
+    write(load(start, over_time=True), path, [EXAMPLE])
+    return path
+
+
+def test_what_is_written_differs_by_the_rounding_to_eight_bits(start: Path, written: Path) -> None:
+    exact, rounded = (
+        onnx_session(source).run(None, {"bands": EXAMPLE})[0]
+        for source in (exported(load(start, over_time=True)).SerializeToString(), str(written))
     )
-    assert written == pytest.approx(exact, abs=0.03 * float(np.abs(exact).max()))
-    assert (tmp_path / CAMPPLUS).stat().st_size < 12e6
+    assert rounded == pytest.approx(exact, abs=0.03 * float(np.abs(exact).max()))
+    assert written.stat().st_size < 12e6
 
 
-def test_what_is_in_eight_bits_is_what_training_knew_of(start: Path, tmp_path: Path) -> None:
+def test_what_is_in_eight_bits_is_what_training_knew_of(written: Path) -> None:
     import onnx
 
-    write(load(start, over_time=True), tmp_path / CAMPPLUS, [np.zeros((1, 90, BANDS), dtype=np.float32)])
-    graph = onnx.load(tmp_path / CAMPPLUS).graph
+    graph = onnx.load(written).graph
     producer = {output: node for node in graph.node for output in node.output}
 
     def in_eight_bits(value: str) -> bool:
