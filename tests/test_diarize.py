@@ -337,6 +337,15 @@ def stand_in_for_silero(monkeypatch: pytest.MonkeyPatch, heard: Floats) -> None:
     monkeypatch.setattr(vad, "_with_screams", lambda _, __, probability: probability)
 
 
+def test_what_is_heard_at_two_fifths_is_speech_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = 0.1 * hiss(4.096)
+    steps = np.repeat([0.0, 1.0, 0.0], (32, 32, 64)).astype(np.float32)
+    stand_in_for_silero(monkeypatch, np.float32(0.41) * steps)
+    assert len(speech_in_calls([samples])[0]) == 1
+    stand_in_for_silero(monkeypatch, np.float32(0.39) * steps)
+    assert len(speech_in_calls([samples])[0]) == 0
+
+
 @pytest.mark.parametrize(
     ("fainter_db", "end_s"),
     [

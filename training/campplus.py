@@ -344,8 +344,8 @@ def write(network: Any, target: Path, examples: Sequence[Floats]) -> None:
     """The network as ONNX, its convolutions but the first and the last, and the sums of its residual blocks, in numbers of 8 bits.
 
     `bands`, shape (stretches, frames, `BANDS`), frames a multiple of `BLOCK_FRAMES`, become `embeddings`, shape (stretches,
-    frames / 10, `DIMENSIONS`). The range of each number inside is the mean of its ranges in the
-    `examples` of `bands`, which leaves finer steps than the widest.
+    frames / 10, `DIMENSIONS`). The range of each number inside is the mean of its ranges in the `examples` of `bands`, which
+    leaves finer steps than the widest.
     """
     import onnx
     from onnxruntime import quantization
